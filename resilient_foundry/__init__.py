@@ -1,0 +1,1 @@
+"""Composable resilience transports for httpx and httpx2, and a client for Foundry Local."""
