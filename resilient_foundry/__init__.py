@@ -1,1 +1,30 @@
-"""Composable resilience transports for httpx and httpx2, and a client for Foundry Local."""
+"""Composable resilience transports for httpx and httpx2, and a client for Foundry Local that stands on them."""
+
+from resilient_foundry.errors import CircuitOpenError, DeadlineExceededError, ResilienceError, StackError
+from resilient_foundry.events import Ledger
+from resilient_foundry.flow import CallOptions
+from resilient_foundry.policies.backoff import Backoff
+from resilient_foundry.policies.breaker import CircuitBreaker
+from resilient_foundry.policies.deadline import Deadline
+from resilient_foundry.policies.retry import Retry
+from resilient_foundry.policies.stream_guard import StreamGuard
+from resilient_foundry.policies.timeouts import AttemptTimeout
+from resilient_foundry.policies.tracing import Tracing
+from resilient_foundry.stack import Stack
+
+__all__ = [
+    "AttemptTimeout",
+    "Backoff",
+    "CallOptions",
+    "CircuitBreaker",
+    "CircuitOpenError",
+    "Deadline",
+    "DeadlineExceededError",
+    "Ledger",
+    "ResilienceError",
+    "Retry",
+    "Stack",
+    "StackError",
+    "StreamGuard",
+    "Tracing",
+]

@@ -1,0 +1,153 @@
+"""A stack and a transport become a transport of the same library and colour.
+
+The classes below are the surface that a client touches; `bind` lets them wear the base classes of whichever library the
+wrapped transport belongs to, once a library and colour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+from resilient_foundry._transports.drive import AsyncDriver, SyncDriver, World
+from resilient_foundry._transports.library import Library, colours_of, described, library_of
+from resilient_foundry.flow import Flow
+
+CallFlow = Callable[[Any], Flow[Any]]
+"""From a request of the library to the flow of the whole call."""
+
+
+class Surface:
+    """What both colours have."""
+
+    def __init__(self, library: Library, inner: Any, flow: CallFlow, label: str, world: World) -> None:
+        self.wrapped = inner
+        """The transport underneath."""
+        self._library = library
+        self._flow = flow
+        self._label = label
+        self._world = world
+
+    def __repr__(self) -> str:
+        return f"{self._label}.over({self.wrapped!r})"
+
+    def _checked(self, request: Any) -> Any:
+        if not isinstance(request, self._library.Request):
+            raise TypeError(
+                f"this transport is made over {described(self.wrapped)}, and the request is a {described(request)}: "
+                f"give the stack a transport of the client's own library"
+            )
+        return request
+
+    def _wrong_colour(self, client: str) -> TypeError:
+        return TypeError(
+            f"this transport is made over {described(self.wrapped)}, which an {client} can't use: "
+            f"give the stack a transport of the client's own colour"
+        )
+
+    def __getstate__(self) -> object:
+        raise TypeError(
+            "a transport holds locks and connections and can't be copied or pickled; make it where it is used"
+        )
+
+
+class SyncSurface(Surface):
+    """What `Client` calls."""
+
+    def handle_request(self, request: Any) -> Any:
+        """Take the request through the stack."""
+        driver = SyncDriver(self._library, self.wrapped, self._world)
+        return driver.call(self._checked(request), self._flow)
+
+    def close(self) -> None:
+        """Close the transport underneath."""
+        self.wrapped.close()
+
+    def __enter__(self) -> Any:
+        self.wrapped.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.wrapped.__exit__(kind, value, traceback)
+
+
+class AsyncSurface(Surface):
+    """What `AsyncClient` calls."""
+
+    async def handle_async_request(self, request: Any) -> Any:
+        """Take the request through the stack."""
+        driver = AsyncDriver(self._library, self.wrapped, self._world)
+        return await driver.call(self._checked(request), self._flow)
+
+    async def aclose(self) -> None:
+        """Close the transport underneath."""
+        await self.wrapped.aclose()
+
+    async def __aenter__(self) -> Any:
+        await self.wrapped.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.wrapped.__aexit__(kind, value, traceback)
+
+
+class SyncOnlySurface(SyncSurface):
+    """Says so when an async client is given it."""
+
+    async def handle_async_request(self, request: Any) -> Any:
+        """Refuse; raises TypeError."""
+        raise self._wrong_colour(f"AsyncClient ({type(request).__module__.partition('.')[0]})")
+
+    async def __aenter__(self) -> Any:
+        raise self._wrong_colour("AsyncClient")
+
+    async def aclose(self) -> None:
+        """Nothing async was opened."""
+
+
+class AsyncOnlySurface(AsyncSurface):
+    """Says so when a sync client is given it."""
+
+    def handle_request(self, request: Any) -> Any:
+        """Refuse; raises TypeError."""
+        raise self._wrong_colour(f"ordinary Client ({type(request).__module__.partition('.')[0]})")
+
+    def __enter__(self) -> Any:
+        raise self._wrong_colour("ordinary Client")
+
+    def close(self) -> None:
+        """Nothing synchronous was opened."""
+
+
+class DualSurface(SyncSurface, AsyncSurface):
+    """Over a transport that is both, as MockTransport is."""
+
+
+_SURFACES: dict[frozenset[str], type[Surface]] = {
+    frozenset({"sync"}): SyncOnlySurface,
+    frozenset({"async"}): AsyncOnlySurface,
+    frozenset({"sync", "async"}): DualSurface,
+}
+_worn: dict[tuple[str, frozenset[str]], type[Any]] = {}
+
+
+def bind(transport: Any, flow: CallFlow, label: str, world: World) -> Any:
+    """A transport of the same library and colour whose requests go through the flow; raises TypeError for others."""
+    library = library_of(transport)
+    colours = colours_of(transport)
+    kind = _worn.get((library.name, colours))
+    if kind is None:
+        bases = [_SURFACES[colours]]
+        if "sync" in colours:
+            bases.append(library.BaseTransport)
+        if "async" in colours:
+            bases.append(library.AsyncBaseTransport)
+        kind = _worn[library.name, colours] = type(
+            "ResilientTransport", tuple(bases), {"__module__": "resilient_foundry"}
+        )
+    return kind(library, transport, flow, label, world)

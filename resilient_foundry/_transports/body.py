@@ -1,0 +1,220 @@
+"""The body of an answer: counted, watched, held back where a policy asks for it, and closed exactly once."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from resilient_foundry.events import Attempt, AttemptEnded, BodyEnd, Ledger, Outcome
+from resilient_foundry.flow import Watcher
+
+if TYPE_CHECKING:
+    from resilient_foundry._transports.library import Library
+
+_SECONDS_TO_CLOSE = 5.0
+"""How long a connection may take to say goodbye when its caller was cancelled."""
+
+
+class Body:
+    """What is known of one body, in either colour: watchers, the chunks held, and how it ended."""
+
+    def __init__(
+        self, library: Library, ledger: Ledger, attempt: Attempt, began: float, clock: Callable[[], float]
+    ) -> None:
+        self.library = library
+        self.ledger = ledger
+        self.attempt = attempt
+        self.clock = clock
+        self.held: deque[bytes] = deque()
+        self.end: BodyEnd | None = None
+        self.error: Exception | None = None
+        self.closed = False
+        self._began = began
+        self._whole = b""
+        self._watchers: list[Watcher] = []
+
+    def watch(self, watcher: Watcher) -> None:
+        """Add a watcher, further out than those before it; one that comes too late is told the end at once."""
+        self._watchers.append(watcher)
+        if self.end is not None:
+            at = self.clock()
+            if self._whole:
+                watcher.chunk(self._whole, at)
+            self._set_end(watcher.ended(self.end, at))
+
+    def arrived(self, chunk: bytes) -> None:
+        """A chunk came off the wire."""
+        at = self.clock()
+        self.attempt.bytes += len(chunk)
+        self.attempt.chunks += 1
+        for watcher in self._watchers:
+            watcher.chunk(chunk, at)
+
+    def finish(self, outcome: Outcome, error: BaseException | None = None) -> None:
+        """The body ended; only the first end counts."""
+        if self.end is not None:
+            return
+        at = self.clock()
+        end = BodyEnd(outcome, error)
+        for watcher in self._watchers:
+            end = watcher.ended(end, at)
+        self._set_end(end)
+        attempt = self.attempt
+        attempt.ended_after = at - self._began
+        if error is not None:
+            attempt.error = type(error).__name__
+        self.ledger.tell(
+            AttemptEnded(
+                attempt.number,
+                attempt.status,
+                end.outcome,
+                attempt.ended_after,
+                attempt.bytes,
+                end.detail or attempt.error or "",
+            ),
+            at,
+        )
+
+    def came_whole(self, content: bytes) -> None:
+        """The response was made with its content, as test doubles do: nothing is left to read."""
+        self._whole = content
+        self.attempt.bytes = len(content)
+        self.finish(Outcome.COMPLETE)
+
+    def wants(self, limit: int) -> bool:
+        """Whether more can be read and held before the limit is reached."""
+        return self.end is None and sum(map(len, self.held)) < limit
+
+    def shown(self, limit: int) -> bytes:
+        """What is held, up to a limit."""
+        return (self._whole or b"".join(self.held))[:limit]
+
+    def _set_end(self, end: BodyEnd) -> None:
+        self.end = end
+        self.attempt.outcome, self.attempt.verdict, self.attempt.detail = end.outcome, end.verdict, end.detail
+
+    def broke(self, error: BaseException) -> None:
+        """Reading failed, or was interrupted."""
+        if not isinstance(error, Exception):
+            self.finish(Outcome.CANCELLED, error)
+            return
+        error.resilience = self.ledger  # type: ignore[attr-defined]  # every error carries its ledger
+        self.error = error
+        self.finish(Outcome.STALLED if self.library.is_timeout(error) else Outcome.BROKEN, error)
+
+
+class SyncBody:
+    """The stream that a sync client reads. Wears the library's SyncByteStream; see `bind`."""
+
+    def __init__(self, body: Body, inner: Any) -> None:  # inner: the stream of the library's response
+        self.body = body
+        self._inner = inner
+        self._chunks: Iterator[bytes] | None = None
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        held = self.body.held
+        chunk = held.popleft() if held else self.pull()
+        if chunk is None:
+            raise StopIteration
+        return chunk
+
+    def pull(self) -> bytes | None:
+        """The next chunk from the wire, None at the end; raises what broke the body, as often as it is asked."""
+        body = self.body
+        if body.error is not None:
+            raise body.error
+        if body.end is not None:
+            return None
+        try:
+            if self._chunks is None:
+                self._chunks = iter(self._inner)
+            chunk = next(self._chunks, None)
+        except BaseException as error:
+            body.broke(error)
+            raise
+        if chunk is None:
+            body.finish(Outcome.COMPLETE)
+        else:
+            body.arrived(chunk)
+        return chunk
+
+    def close(self) -> None:
+        """Close the library's stream, once."""
+        self.body.finish(Outcome.ABANDONED)
+        if not self.body.closed:
+            self.body.closed = True
+            self._inner.close()
+
+
+class AsyncBody:
+    """The stream that an async client reads. Wears the library's AsyncByteStream; see `bind`."""
+
+    def __init__(
+        self, body: Body, inner: Any, *, first: float | None, idle: float | None, native: float | None
+    ) -> None:
+        self.body = body
+        self._inner = inner
+        self._chunks: AsyncIterator[bytes] | None = None
+        self._first = first
+        self._idle = idle
+        self._native = native
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        held = self.body.held
+        chunk = held.popleft() if held else await self.pull()
+        if chunk is None:
+            raise StopAsyncIteration
+        return chunk
+
+    async def pull(self) -> bytes | None:
+        """The next chunk from the wire, None at the end; raises what broke the body, as often as it is asked."""
+        body = self.body
+        if body.error is not None:
+            raise body.error
+        if body.end is not None:
+            return None
+        limit = self._idle if body.attempt.chunks else self._first
+        try:
+            if self._chunks is None:
+                self._chunks = aiter(self._inner)
+            if limit is None or limit == self._native:  # the library keeps this limit itself, at no cost
+                chunk = await anext(self._chunks, None)
+            else:
+                chunk = await self._pull_within(limit, self._chunks)
+        except BaseException as error:
+            body.broke(error)
+            raise
+        if chunk is None:
+            body.finish(Outcome.COMPLETE)
+        else:
+            body.arrived(chunk)
+        return chunk
+
+    async def _pull_within(self, limit: float, chunks: AsyncIterator[bytes]) -> bytes | None:
+        with anyio.move_on_after(limit) as scope:
+            return await anext(chunks, None)
+        if scope.cancelled_caught:
+            which = "further" if self.body.attempt.chunks else "first"
+            raise self.body.library.ReadTimeout(f"no {which} chunk of the answer's body within {limit:g} s")
+        return None  # pragma: no cover - a scope that was not cancelled has returned above
+
+    async def aclose(self) -> None:
+        """Close the library's stream, once, also while the caller is being cancelled."""
+        self.body.finish(Outcome.ABANDONED)
+        if not self.body.closed:
+            self.body.closed = True
+            with anyio.move_on_after(_SECONDS_TO_CLOSE, shield=True):
+                # httpx iterates by an async generator: one that is left half-way is closed here, not by the collector
+                close = getattr(self._chunks, "aclose", None)
+                if close is not None:
+                    await close()
+                await self._inner.aclose()

@@ -1,0 +1,419 @@
+"""The two drivers: they answer what a flow asks, one by blocking, one by awaiting. They decide nothing.
+
+A driver lives for one call. What is the same in both colours stands in `_Driver`; the pairs of methods below it differ
+by `await`, and by what a colour can't do.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import anyio
+import stamina
+
+from resilient_foundry._transports.body import AsyncBody, Body, SyncBody
+from resilient_foundry._transports.library import Library
+from resilient_foundry._transports.limits import LiveLimits
+from resilient_foundry._transports.logs import log
+from resilient_foundry._transports.rewind import rewind_of
+from resilient_foundry.errors import ResilienceError
+from resilient_foundry.events import (
+    Attempt,
+    AttemptAnswered,
+    AttemptEnded,
+    AttemptStarted,
+    Event,
+    Ledger,
+    Outcome,
+    TimedOut,
+)
+from resilient_foundry.flow import (
+    IDLE,
+    Discard,
+    Draw,
+    Effect,
+    Flow,
+    History,
+    Listen,
+    Now,
+    Peek,
+    Preview,
+    Remember,
+    Repeat,
+    RetryMode,
+    Send,
+    Tell,
+    Today,
+    Watch,
+    Within,
+    derive,
+    shared_of,
+)
+
+T = TypeVar("T")
+
+_GRACE = 0.1
+"""Seconds that the library's own limits are given to end a call before it is cancelled, which costs httpx 0.28 a
+connection of its pool."""
+_PHASES = {
+    "ConnectTimeout": "connect",
+    "PoolTimeout": "pool",
+    "WriteTimeout": "write",
+    "ReadTimeout": "read",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Time and chance, as they are; tests hand in others."""
+
+    monotonic: Callable[[], float] = time.monotonic
+    wall: Callable[[], float] = time.time
+    draw: Callable[[], float] = random.random  # jitter needs no secrecy
+
+
+class _Driver:
+    """What both colours share: one call, its ledger, and the bodies that it opened."""
+
+    def __init__(self, library: Library, inner: Any, world: World) -> None:  # inner: the wrapped transport
+        self.library = library
+        self.inner = inner
+        self.world = world
+        self.clock = world.monotonic
+        self.ledger = Ledger(started=self.clock(), listeners=[log])
+
+    def tell(self, event: Event) -> None:
+        self.ledger.tell(event, self.clock())
+
+    def at_once(self, effect: Effect) -> Any:
+        """Answer what needs no waiting."""
+        match effect:
+            case Now():
+                return self.clock()
+            case Tell():
+                return self.tell(effect.event)
+            case Watch():
+                return stream_of(effect.response).body.watch(effect.watcher)
+            case History():
+                return self.ledger
+            case RetryMode():
+                return stamina.is_active(), stamina.is_testing()
+            case Remember():
+                return rewind_of(effect.request, self.library)
+            case Draw():
+                return self.world.draw()
+            case Today():
+                return self.world.wall()
+            case Listen():
+                return self.ledger.listeners.append(effect.listener)
+            case _:
+                raise TypeError(f"a flow asked for {effect!r}, which no driver answers")
+
+    def begin(self, request: Any) -> tuple[Any, Attempt, LiveLimits | None, float]:
+        """Write an attempt into the ledger, and the limits on the request."""
+        attempt = Attempt(number=len(self.ledger.attempts) + 1, started=self.clock() - self.ledger.started)
+        self.ledger.attempts.append(attempt)
+        self.tell(AttemptStarted(attempt.number))
+        extensions: Mapping[str, Any] = request.extensions
+        limits: Mapping[str, float | None] = extensions.get("timeout") or {}
+        until, idle = shared_of(request).until, extensions.get(IDLE)
+        if until is None and idle is None:
+            return request, attempt, None, self.clock()
+        live = LiveLimits(limits, until=until, body=_longer(limits.get("read"), idle), clock=self.clock)
+        return derive(request, extensions={"timeout": live}), attempt, live, self.clock()
+
+    def failed(self, attempt: Attempt, began: float, error: BaseException) -> None:
+        """No answer came."""
+        attempt.ended_after = self.clock() - began
+        attempt.error = type(error).__name__
+        if not isinstance(error, Exception):
+            attempt.outcome = Outcome.CANCELLED
+        elif self.library.is_timeout(error):
+            attempt.outcome = Outcome.STALLED
+            self.tell(TimedOut(phase=_PHASES.get(attempt.error, "read"), limit=None))
+        else:
+            attempt.outcome = Outcome.BROKEN
+        self.tell(AttemptEnded(attempt.number, None, attempt.outcome, attempt.ended_after, 0, attempt.error))
+
+    def answered(self, response: Any, attempt: Attempt, live: LiveLimits | None, began: float) -> Body:
+        """The head of an answer is there."""
+        if live is not None:
+            live.head_arrived()
+        attempt.status = response.status_code
+        attempt.answered_after = self.clock() - began
+        self.tell(AttemptAnswered(attempt.number, attempt.status or 0, attempt.answered_after))
+        return Body(self.library, self.ledger, attempt, began, self.clock)
+
+    def leave(self, error: Exception) -> Exception:
+        """What the caller gets to see of an error: the library's own class, with the ledger on it."""
+        if isinstance(error, ResilienceError):
+            error = self.library.dress(error)
+        error.resilience = self.ledger  # type: ignore[attr-defined]  # every error carries its ledger
+        return error
+
+
+def stream_of(response: Any) -> Any:
+    """Our stream under a response, SyncBody or AsyncBody: `begin` put it there."""
+    return response.stream
+
+
+def _longer(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else max(one, other)
+
+
+class SyncDriver(_Driver):
+    """Answers by blocking."""
+
+    opened: list[SyncBody]
+
+    def call(self, request: Any, flow: Callable[[Any], Flow[Any]]) -> Any:
+        """Run the flow of a whole call; every answer but the one that is returned is closed when it ends."""
+        self.opened = []
+        kept = None
+        shared_of(request)  # before any policy derives a request from this one
+        try:
+            response = self.run(flow(request))
+            kept = stream_of(response)
+            response.extensions["resilience"] = self.ledger
+            return response
+        except Exception as error:
+            left = self.leave(error)
+            if left is error:
+                raise
+            raise left from left.__cause__
+        finally:
+            for stream in self.opened:
+                if stream is not kept:
+                    stream.close()
+
+    def run(self, flow: Flow[T]) -> T:
+        """Answer every question of a flow; gives its value."""
+        answer, error = None, None
+        while True:
+            try:
+                effect = flow.send(answer) if error is None else flow.throw(error)
+            except StopIteration as end:
+                value: T = end.value
+                return value
+            answer, error = None, None
+            try:
+                answer = self.answer(effect)
+            except BaseException as raised:  # noqa: BLE001 - handed to the flow, which raises it again
+                error = raised
+
+    def answer(self, effect: Effect) -> Any:
+        """Do what was asked."""
+        match effect:
+            case Send():
+                return self.send(effect.request)
+            case Repeat():
+                return self.repeat(effect)
+            case Within():
+                return self.run(effect.part)  # a blocking read ends by the limits on the request
+            case Peek():
+                return self.peek(effect)
+            case Preview():
+                return self.preview(effect)
+            case Discard():
+                return stream_of(effect.response).close()
+            case _:
+                return self.at_once(effect)
+
+    def send(self, request: Any) -> Any:
+        """One attempt, up to the head of its answer."""
+        request, attempt, live, began = self.begin(request)
+        try:
+            response = self.inner.handle_request(request)
+        except BaseException as error:
+            self.failed(attempt, began, error)
+            raise
+        body = self.answered(response, attempt, live, began)
+        stream = self.library.streams.sync(body, response.stream)
+        self.opened.append(stream)
+        wrap(response, stream)
+        return response
+
+    def repeat(self, effect: Repeat) -> Any:
+        """Stamina's loop. The first attempt runs outside; only a failure enters, and is stamina's first attempt."""
+        try:
+            return self.run(effect.part(1))
+        except Exception as error:
+            if effect.wait_for(error) is False:
+                raise
+            first = error
+        try:
+            for attempt in loop(effect):
+                with attempt:
+                    if attempt.num == 1:
+                        raise first
+                    return self.run(effect.part(attempt.num))
+        finally:
+            del first  # it holds the frames that hold it
+        raise AssertionError("stamina ended without an attempt")  # pragma: no cover
+
+    def peek(self, effect: Peek) -> None:
+        """Read and hold chunks."""
+        stream: SyncBody = stream_of(effect.response)
+        while not effect.enough():
+            chunk = stream.pull()
+            if chunk is None:
+                return
+            stream.body.held.append(chunk)
+
+    def preview(self, effect: Preview) -> bytes:
+        """Read and hold chunks up to a size; a body that breaks is shown as far as it came."""
+        stream: SyncBody = stream_of(effect.response)
+        while stream.body.wants(effect.limit):
+            try:
+                chunk = stream.pull()
+            except Exception:  # noqa: BLE001 - whoever reads the body meets it again
+                break
+            if chunk is not None:
+                stream.body.held.append(chunk)
+        return stream.body.shown(effect.limit)
+
+
+class AsyncDriver(_Driver):
+    """Answers by awaiting, on asyncio and trio."""
+
+    opened: list[AsyncBody]
+
+    async def call(self, request: Any, flow: Callable[[Any], Flow[Any]]) -> Any:
+        """Run the flow of a whole call; every answer but the one that is returned is closed when it ends."""
+        self.opened = []
+        kept = None
+        shared_of(request)  # before any policy derives a request from this one
+        try:
+            response = await self.run(flow(request))
+            kept = stream_of(response)
+            response.extensions["resilience"] = self.ledger
+            return response
+        except Exception as error:
+            left = self.leave(error)
+            if left is error:
+                raise
+            raise left from left.__cause__
+        finally:
+            for stream in self.opened:
+                if stream is not kept:
+                    await stream.aclose()
+
+    async def run(self, flow: Flow[T]) -> T:
+        """Answer every question of a flow; gives its value."""
+        answer, error = None, None
+        while True:
+            try:
+                effect = flow.send(answer) if error is None else flow.throw(error)
+            except StopIteration as end:
+                value: T = end.value
+                return value
+            answer, error = None, None
+            try:
+                answer = await self.answer(effect)
+            except BaseException as raised:  # noqa: BLE001 - handed to the flow, which raises it again
+                error = raised
+
+    async def answer(self, effect: Effect) -> Any:
+        """Do what was asked."""
+        match effect:
+            case Send():
+                return await self.send(effect.request)
+            case Repeat():
+                return await self.repeat(effect)
+            case Within():
+                return await self.within(effect)
+            case Peek():
+                return await self.peek(effect)
+            case Preview():
+                return await self.preview(effect)
+            case Discard():
+                return await stream_of(effect.response).aclose()
+            case _:
+                return self.at_once(effect)
+
+    async def send(self, request: Any) -> Any:
+        """One attempt, up to the head of its answer."""
+        limits: Mapping[str, float | None] = request.extensions.get("timeout") or {}
+        idle = request.extensions.get(IDLE)
+        request, attempt, live, began = self.begin(request)
+        try:
+            response = await self.inner.handle_async_request(request)
+        except BaseException as error:
+            self.failed(attempt, began, error)
+            raise
+        body = self.answered(response, attempt, live, began)
+        first = limits.get("read")
+        stream = self.library.streams.asynchronous(
+            body, response.stream, first=first, idle=idle or first, native=_longer(first, idle) if live else first
+        )
+        self.opened.append(stream)
+        wrap(response, stream)
+        return response
+
+    async def repeat(self, effect: Repeat) -> Any:
+        """Stamina's loop. The first attempt runs outside; only a failure enters, and is stamina's first attempt."""
+        try:
+            return await self.run(effect.part(1))
+        except Exception as error:
+            if effect.wait_for(error) is False:
+                raise
+            first = error
+        try:
+            async for attempt in loop(effect):
+                with attempt:
+                    if attempt.num == 1:
+                        raise first
+                    return await self.run(effect.part(attempt.num))
+        finally:
+            del first  # it holds the frames that hold it
+        raise AssertionError("stamina ended without an attempt")  # pragma: no cover
+
+    async def within(self, effect: Within) -> Any:
+        """Cancel the part once its moment has passed, and only where the library's limits did not end it."""
+        with anyio.move_on_after(max(0.0, effect.moment - self.clock()) + _GRACE):
+            return await self.run(effect.part)
+        raise TimeoutError
+
+    async def peek(self, effect: Peek) -> None:
+        """Read and hold chunks."""
+        stream: AsyncBody = stream_of(effect.response)
+        while not effect.enough():
+            chunk = await stream.pull()
+            if chunk is None:
+                return
+            stream.body.held.append(chunk)
+
+    async def preview(self, effect: Preview) -> bytes:
+        """Read and hold chunks up to a size; a body that breaks is shown as far as it came."""
+        stream: AsyncBody = stream_of(effect.response)
+        while stream.body.wants(effect.limit):
+            try:
+                chunk = await stream.pull()
+            except Exception:  # noqa: BLE001 - whoever reads the body meets it again
+                break
+            if chunk is not None:
+                stream.body.held.append(chunk)
+        return stream.body.shown(effect.limit)
+
+
+def loop(effect: Repeat) -> Any:  # stamina's iterator class is private
+    """Stamina's loop over the attempts: our waits, its instrumentation, its testing mode."""
+    return stamina.retry_context(on=effect.wait_for, attempts=effect.attempts, timeout=None).with_name(
+        effect.name, (), {}
+    )
+
+
+def wrap(response: Any, stream: Any) -> None:
+    """Put our stream under the response. One that was made with its content has been read before it came here."""
+    if getattr(response, "is_stream_consumed", False) and getattr(response, "is_closed", False):
+        stream.body.came_whole(response.content)
+    elif response.status_code == _SWITCHING_PROTOCOLS:
+        stream.body.finish(Outcome.COMPLETE)  # what follows is another protocol, and not ours to read
+    response.stream = stream
+
+
+_SWITCHING_PROTOCOLS = 101

@@ -1,0 +1,103 @@
+"""Any httpx-shaped library, found through the transport that it was given; none is imported here."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+from resilient_foundry import faults
+from resilient_foundry._transports.body import AsyncBody, SyncBody
+from resilient_foundry.errors import ResilienceError
+
+
+@dataclass(frozen=True, slots=True)
+class Streams:
+    """Our bodies as the library's own SyncByteStream and AsyncByteStream: its clients accept no other."""
+
+    sync: type[Any]
+    asynchronous: type[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Library:
+    """The classes of one library that a transport must speak in. They are `Any`: no two libraries share one."""
+
+    name: str
+    module: ModuleType
+    streams: Streams
+    dressed: dict[type[ResilienceError], type[ResilienceError]] = field(default_factory=dict[Any, Any])
+
+    def __getattr__(self, name: str) -> Any:  # the library's public namespace
+        return getattr(self.module, name)
+
+    def dress(self, error: ResilienceError) -> ResilienceError:
+        """The same error as a class that is also the library's TransportError, or TimeoutException."""
+        kind = type(error)
+        foreign: type[Exception] = self.module.TransportError
+        if issubclass(kind, foreign):
+            return error
+        worn = self.dressed.get(kind)
+        if worn is None:
+            base = self.module.TimeoutException if kind.kind == "timeout" else self.module.TransportError
+            worn = type(kind.__name__, (kind, base), {"__module__": kind.__module__, "__doc__": kind.__doc__})
+            self.dressed[kind] = worn
+        facts = dict(error.__dict__)
+        fresh = worn(str(error))
+        fresh.__dict__.update(facts)
+        fresh.__cause__ = error.__cause__
+        fresh.__suppress_context__ = True
+        dressed: ResilienceError = fresh.with_traceback(error.__traceback__)
+        return dressed
+
+    def is_timeout(self, error: BaseException) -> bool:
+        """Whether a time limit of the library passed."""
+        return isinstance(error, self.module.TimeoutException)
+
+
+@cache
+def library(name: str) -> Library:
+    """The library of this name, which has been imported by whoever made the transport."""
+    module = sys.modules[name]
+    faults.learn(vars(module))
+    return Library(
+        name,
+        module,
+        Streams(
+            sync=type("SyncBody", (SyncBody, module.SyncByteStream), {}),
+            asynchronous=type("AsyncBody", (AsyncBody, module.AsyncByteStream), {}),
+        ),
+    )
+
+
+def library_of(transport: object) -> Library:
+    """The library whose BaseTransport or AsyncBaseTransport this is; TypeError says what it was instead."""
+    for kind in type(transport).__mro__:
+        if kind.__name__ in {"BaseTransport", "AsyncBaseTransport"}:
+            return library(kind.__module__.partition(".")[0])
+    raise TypeError(
+        f"a stack stands over a transport, such as httpx.HTTPTransport() or httpx2.AsyncHTTPTransport(), "
+        f"not over {described(transport)}; a transport of your own derives from the library's BaseTransport"
+    )
+
+
+def described(thing: object) -> str:
+    """A class by its public name: `httpx.HTTPTransport`."""
+    kind = type(thing)
+    return f"{kind.__module__.partition('.')[0]}.{kind.__qualname__}"
+
+
+def colours_of(transport: object) -> frozenset[str]:
+    """`sync`, `async` or both."""
+    return frozenset(_colours(type(transport).__mro__))
+
+
+def _colours(kinds: Iterable[type]) -> Iterable[str]:
+    for kind in kinds:
+        if kind.__name__ == "BaseTransport":
+            yield "sync"
+        elif kind.__name__ == "AsyncBaseTransport":
+            yield "async"

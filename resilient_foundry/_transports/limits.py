@@ -1,0 +1,45 @@
+"""The library's own time limits, made to follow a deadline."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+_SHORTEST = 0.001
+"""Seconds. A socket whose timeout is 0 does not time out but stops blocking, which is another thing."""
+_PHASES = ("connect", "pool", "write", "read")
+
+
+class LiveLimits(dict[str, float | None]):
+    """What stands at `request.extensions["timeout"]`: httpcore reads it anew at the beginning of each phase.
+
+    Until the head of the answer is there, every limit is at most the time left. After that, `read` is the limit of a
+    chunk of the body, which httpcore reads once a body.
+    """
+
+    def __init__(
+        self, limits: Mapping[str, float | None], *, until: float | None, body: float | None, clock: Callable[[], float]
+    ) -> None:
+        super().__init__({phase: limits.get(phase) for phase in _PHASES})
+        self._until = until
+        self._body = body
+        self._clock = clock
+        if until is not None:
+            self.update({phase: self[phase] for phase in _PHASES})
+
+    def head_arrived(self) -> None:
+        """What follows is the body."""
+        self._until = None
+        super().__setitem__("read", self._body)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The limit of a phase that begins now."""
+        limit = super().get(key, default)
+        if self._until is None:
+            return limit
+        left = max(_SHORTEST, self._until - self._clock())
+        return left if limit is None else min(limit, left)
+
+    def __getitem__(self, key: str) -> float | None:
+        limit: float | None = self.get(key)
+        return limit

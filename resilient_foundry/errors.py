@@ -1,0 +1,49 @@
+"""What *we* refuse: calls that were not made, or were given up, by decision of a policy.
+
+What leaves a transport is also an error of the HTTP library underneath (`httpx.TransportError`, or
+`httpx.TimeoutException` where time ran out), so existing `except` clauses keep working. What a *server* said is never
+one of these; see `resilient_foundry.foundry.errors`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+
+class ResilienceError(Exception):
+    """A policy ended the call. Facts are attributes as well as words.
+
+    `resilience` is the ledger of the call (`resilient_foundry.Ledger`), set when the error leaves the transport.
+    """
+
+    kind: ClassVar[Literal["transport", "timeout"]] = "transport"
+    """Which of the library's own errors this one also is when it leaves a transport."""
+
+    resilience: Any = None  # the ledger: events.py stands beside this module, not above it
+
+
+class CircuitOpenError(ResilienceError):
+    """The circuit is open: the call was refused without being sent.
+
+    `circuit` names it; `retry_after` is the number of seconds until the next probe is admitted, or None while a probe
+    is under way and its result is awaited.
+    """
+
+    def __init__(self, message: str, *, circuit: str = "", retry_after: float | None = None) -> None:
+        self.circuit = circuit
+        self.retry_after = retry_after
+        super().__init__(message)
+
+
+class DeadlineExceededError(ResilienceError):
+    """The deadline of the call passed; `seconds` is how long the call was given."""
+
+    kind: ClassVar[Literal["transport", "timeout"]] = "timeout"
+
+    def __init__(self, message: str, *, seconds: float = 0.0) -> None:
+        self.seconds = seconds
+        super().__init__(message)
+
+
+class StackError(ValueError):
+    """The policies of a stack contradict each other. The message says which, and what to do."""

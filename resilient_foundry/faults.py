@@ -1,0 +1,99 @@
+"""What a failure means: whether anything was sent, whether it may be sent again, and whose fault it is.
+
+The classes of an HTTP library are made known by `learn` when one of its transports is first wrapped, so this module
+classifies the errors of libraries that it never imports.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Mapping
+from enum import Enum
+
+
+class Fault(Enum):
+    """How far a call got before it failed."""
+
+    UNSENT = "unsent"
+    """No byte of the request reached a server: it may be repeated whatever its method."""
+
+    UNKNOWN = "unknown"
+    """The request may have been acted on: it may be repeated only when repeating it does no harm."""
+
+    OURS = "ours"
+    """The failure lies on this side, or is no failure of a call at all: repeating it changes nothing."""
+
+
+class Verdict(Enum):
+    """What a complete answer says about the two sides."""
+
+    GOOD = "good"
+    """The server did what it was asked."""
+
+    CALLER = "caller"
+    """The server works and the request was wrong: not to be repeated, not to be held against the server."""
+
+    BUSY = "busy"
+    """The server refused before it acted: any method may be repeated."""
+
+    SERVER = "server"
+    """The server failed."""
+
+
+Judge = Callable[[int, Mapping[str, str], bytes], Verdict]
+"""Reads status, headers and the first kilobytes of the body of an answer."""
+
+_BUSY = frozenset({425, 429, 503})
+"""RFC 8470 section 5.2, RFC 6585 section 4, RFC 9110 section 15.6.4."""
+_NOT_THE_SERVERS_HEALTH = frozenset({501, 505})
+
+
+def judge_by_status(status: int, headers: Mapping[str, str], body: bytes) -> Verdict:
+    """The verdict that the status code alone allows (RFC 9110 section 15)."""
+    del headers, body
+    if status in _BUSY:
+        return Verdict.BUSY
+    if status == 408 or (status >= 500 and status not in _NOT_THE_SERVERS_HEALTH):  # noqa: PLR2004 - RFC 9110
+        return Verdict.SERVER
+    return Verdict.CALLER if status >= 400 else Verdict.GOOD  # noqa: PLR2004 - RFC 9110
+
+
+_FAULTS_BY_NAME = {
+    "ConnectError": Fault.UNSENT,
+    "ConnectTimeout": Fault.UNSENT,
+    "PoolTimeout": Fault.UNSENT,
+    "ReadTimeout": Fault.UNKNOWN,
+    "WriteTimeout": Fault.UNKNOWN,
+    "NetworkError": Fault.UNKNOWN,
+    "ProxyError": Fault.UNKNOWN,
+    "RemoteProtocolError": Fault.UNKNOWN,
+}
+
+_known: dict[type[BaseException], Fault] = {}
+
+
+def learn(errors: Mapping[str, object]) -> None:
+    """Make the error classes of an httpx-shaped library known, by their names in its public namespace."""
+    for name, fault in _FAULTS_BY_NAME.items():
+        error = errors.get(name)
+        if isinstance(error, type) and issubclass(error, BaseException):
+            _known[error] = fault
+
+
+def fault_of(error: BaseException) -> Fault:
+    """How far the call got that ended with this error. What is not known to be a failed call is `Fault.OURS`."""
+    for kind in type(error).__mro__:
+        fault = _known.get(kind)
+        if fault is not None:
+            return Fault.OURS if fault is Fault.UNSENT and _distrusts_the_certificate(error) else fault
+    return Fault.OURS
+
+
+def _distrusts_the_certificate(error: BaseException) -> bool:
+    """A certificate that is refused now is refused again; httpx reports it as a connect error."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, ssl.SSLCertVerificationError):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False

@@ -1,0 +1,88 @@
+"""What is wrong with a stack, in one sentence each.
+
+The order that is looked for, outermost first: tracing, deadline, retry, circuit breaker, attempt timeout, stream guard.
+Policies that are not known here may stand anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from resilient_foundry.flow import Policy
+from resilient_foundry.policies.breaker import CircuitBreaker
+from resilient_foundry.policies.deadline import Deadline
+from resilient_foundry.policies.retry import Retry
+from resilient_foundry.policies.stream_guard import StreamGuard
+from resilient_foundry.policies.timeouts import AttemptTimeout
+from resilient_foundry.policies.tracing import Tracing
+
+_ORDER: tuple[type[Policy], ...] = (Tracing, Deadline, Retry, CircuitBreaker, AttemptTimeout, StreamGuard)
+_WHY: dict[tuple[type[Policy], type[Policy]], str] = {
+    (Tracing, Deadline): "the span must still be open when the deadline passes",
+    (Deadline, Retry): "else every attempt gets the whole deadline anew, and the waits between them are free",
+    (Retry, CircuitBreaker): "else the circuit sees one call where the server saw several, and can't stop the attempts",
+    (Retry, AttemptTimeout): "else its limits would hold for all attempts as if they were one",
+    (CircuitBreaker, AttemptTimeout): "an attempt that timed out is a failure that the circuit must see",
+    (Retry, StreamGuard): "it is the guard that tells Retry of a stream that failed before its first event",
+    (CircuitBreaker, StreamGuard): "it is the guard that tells the circuit how a stream ended",
+}
+_ONE_OF_EACH: dict[type[Policy], str] = {
+    Tracing: "every call would get two spans",
+    Retry: "their attempts multiply",
+    CircuitBreaker: "the outer one counts what the inner one refuses",
+    StreamGuard: "the inner one has held the stream already",
+}
+
+
+def lint(policies: Sequence[Policy]) -> list[str]:
+    """Every complaint about these policies, outermost policy first."""
+    return [*_twice(policies), *_order(policies), *_times(policies), *_counts(policies)]
+
+
+def _twice(policies: Sequence[Policy]) -> Iterator[str]:
+    for kind, why in _ONE_OF_EACH.items():
+        found = [policy for policy in policies if isinstance(policy, kind)]
+        if len(found) > 1:
+            yield f"two {kind.__name__} policies in one stack: {why}; keep one"
+
+
+def _order(policies: Sequence[Policy]) -> Iterator[str]:
+    for index, outer in enumerate(policies):
+        for inner in policies[index + 1 :]:
+            this, that = type(inner), type(outer)
+            if this in _ORDER and that in _ORDER and _ORDER.index(this) < _ORDER.index(that):
+                why = _WHY.get((this, that), "each sees what the ones further in report")
+                yield f"{this.__name__} stands inside {that.__name__} and belongs outside it: {why}"
+
+
+def _times(policies: Sequence[Policy]) -> Iterator[str]:
+    deadlines = [policy.seconds for policy in policies if isinstance(policy, Deadline)]
+    if not deadlines:
+        return
+    deadline = min(deadlines)
+    for policy in policies:
+        if isinstance(policy, AttemptTimeout):
+            for phase in ("connect", "pool", "write", "read"):
+                limit = getattr(policy, phase)
+                if limit is not None and limit > deadline:
+                    yield (
+                        f"AttemptTimeout.{phase} ({limit:g} s) is longer than the deadline ({deadline:g} s), "
+                        f"so it would never be reached: shorten it, or give the call more time"
+                    )
+        if isinstance(policy, Retry) and policy.longest_wait is not None and policy.longest_wait > deadline:
+            yield (
+                f"Retry.longest_wait ({policy.longest_wait:g} s) is longer than the deadline ({deadline:g} s), "
+                f"so no such wait would be begun: shorten it, or leave it out"
+            )
+
+
+def _counts(policies: Sequence[Policy]) -> Iterator[str]:
+    retries = [policy.attempts for policy in policies if isinstance(policy, Retry)]
+    breakers = [policy.failures for policy in policies if isinstance(policy, CircuitBreaker)]
+    for attempts in retries:
+        for failures in breakers:
+            if failures < attempts:
+                yield (
+                    f"CircuitBreaker.failures ({failures}) is below Retry.attempts ({attempts}), "
+                    f"so one bad call opens the circuit before its attempts are over: raise it above {attempts}"
+                )

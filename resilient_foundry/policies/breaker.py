@@ -1,0 +1,194 @@
+"""CircuitBreaker: stop calling a server that fails, and find out with one call when it works again."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import pybreaker
+
+from resilient_foundry.errors import CircuitOpenError
+from resilient_foundry.events import BodyEnd, CallRejected, CircuitEvent, Ledger, Outcome
+from resilient_foundry.faults import Fault, Judge, Verdict, fault_of, judge_by_status
+from resilient_foundry.flow import URL, Flow, Proceed, Request, Response, history, now, tell, watch
+from resilient_foundry.policies._checks import count, number
+from resilient_foundry.policies.circuit import Circuit, Permit
+
+_BODY_OF_A_FAILURE = 8 * 1024
+"""Bytes of a failure's body that the judge is shown."""
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def origin(url: URL) -> str:
+    """Scheme, host and port (RFC 6454 section 4), the default port written out, lower case."""
+    host = f"[{url.host}]" if ":" in url.host else url.host
+    port = url.port or _DEFAULT_PORTS.get(url.scheme)
+    return f"{url.scheme}://{host}".lower() + (f":{port}" if port else "")
+
+
+class Circuits:
+    """The circuits of a breaker, one an origin, the least recently used dropped first. Shared by all who hold it."""
+
+    def __init__(self, make: Callable[[str], Circuit], limit: int) -> None:
+        self._make = make
+        self._limit = limit
+        self._circuits: OrderedDict[str, Circuit] = OrderedDict()
+        self._lock = threading.Lock()
+        self._owner = os.getpid()
+
+    def of(self, name: str) -> Circuit:
+        """The circuit of this name, made if it is new."""
+        if self._owner != os.getpid():  # another thread may have held the lock at the fork
+            self._lock, self._owner = threading.Lock(), os.getpid()
+        with self._lock:
+            circuit = self._circuits.get(name)
+            if circuit is None:
+                circuit = self._circuits[name] = self._make(name)
+                if len(self._circuits) > self._limit:
+                    self._forget()
+            self._circuits.move_to_end(name)
+            return circuit
+
+    def __iter__(self) -> Iterator[Circuit]:
+        with self._lock:
+            return iter(list(self._circuits.values()))
+
+    def _forget(self) -> None:
+        """Drop the least recently used circuit that is closed; where none is, the least recently used."""
+        for name, circuit in self._circuits.items():
+            if circuit.state == pybreaker.STATE_CLOSED:
+                del self._circuits[name]
+                return
+        self._circuits.popitem(last=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CircuitBreaker:
+    """Refuses calls to an origin that failed `failures` times in a row, for `open_seconds`; then admits one probe.
+
+    A success of the probe closes the circuit (`successes` of them in a row, where more than one is asked for), a
+    failure opens it again. One circuit an origin (scheme, host, port), for the `max_origins` used last. Two stacks
+    that hold the same object share its circuits.
+
+    Judged at the end of the body: a failure is a 5xx answer, a 408, a stream that broke, stalled, was truncated or
+    reported an error, and a call that got no answer. Answers that blame the caller (4xx, and what `judge` recognises)
+    are successes of the server. Cancelled and interrupted calls, 425 and 429, full pools and refusals by other
+    policies count as nothing. A probe that is cancelled gives its place to the next one; a probe that is lost is
+    given up after `probe_lease` seconds.
+
+    Raises `CircuitOpenError` at once, without sending. It runs on pybreaker: `circuit(url).breaker` is pybreaker's own
+    object. `storage` makes the pybreaker storage of one circuit, from its name; see `redis_storage`.
+    """
+
+    failures: int = 5
+    open_seconds: float = 5.0
+    successes: int = 1
+    probe_lease: float = 60.0
+    max_origins: int = 1000
+    judge: Judge = judge_by_status
+    storage: Callable[[str], pybreaker.CircuitBreakerStorage] | None = None
+    circuits: Circuits = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        count("CircuitBreaker.failures", self.failures)
+        number("CircuitBreaker.open_seconds", self.open_seconds, above=0.0)
+        count("CircuitBreaker.successes", self.successes)
+        number("CircuitBreaker.probe_lease", self.probe_lease, above=0.0)
+        count("CircuitBreaker.max_origins", self.max_origins)
+        object.__setattr__(self, "circuits", Circuits(self._make, self.max_origins))
+
+    def _make(self, name: str) -> Circuit:
+        return Circuit(
+            name,
+            failures=self.failures,
+            open_seconds=self.open_seconds,
+            successes=self.successes,
+            probe_lease=self.probe_lease,
+            storage=self.storage(name) if self.storage else None,
+        )
+
+    def circuit(self, url: URL) -> Circuit:
+        """The circuit of a URL's origin: its state, and pybreaker's object for listeners and manual control."""
+        return self.circuits.of(origin(url))
+
+    def flow(self, request: Request, proceed: Proceed) -> Flow[Response]:
+        """Ask the circuit, send, and tell it at the end of the body how it went."""
+        circuit = self.circuits.of(origin(request.url))
+        admitted = yield from now()
+        try:
+            permit, changes = circuit.admit(admitted)
+        except CircuitOpenError as refusal:
+            yield from tell(CallRejected(circuit.name, refusal.retry_after))
+            raise
+        yield from _tell_all(changes)
+        try:
+            response = yield from proceed(request)
+        except Exception as error:
+            settle = permit.failure if _blames_the_server(error) else permit.release
+            yield from _tell_all(settle((yield from now())))
+            raise
+        except BaseException:  # cancelled or interrupted: nothing was learnt
+            permit.release(admitted)
+            raise
+        yield from watch(response, _Settlement(permit, response, self.judge, (yield from history())))
+        return response
+
+
+class _Settlement:
+    """Watches the body of an answer, and settles the permit when it ends."""
+
+    def __init__(self, permit: Permit, response: Response, judge: Judge, ledger: Ledger) -> None:
+        self._permit = permit
+        self._response = response
+        self._judge = judge
+        self._ledger = ledger
+        self._body = bytearray()
+        self._any = False
+
+    def chunk(self, data: bytes, at: float) -> None:
+        """Keep the beginning of a failure's body for the judge."""
+        del at
+        self._any = True
+        if self._response.status_code >= _FAILURES:
+            self._body += data[: _BODY_OF_A_FAILURE - len(self._body)]
+
+    def ended(self, end: BodyEnd, at: float) -> BodyEnd:
+        """Tell the circuit."""
+        for change in self._settle(end)(at):
+            self._ledger.tell(change, at)
+        return end
+
+    def _settle(self, end: BodyEnd) -> Callable[[float], list[CircuitEvent]]:
+        response, permit = self._response, self._permit
+        if end.outcome is Outcome.CANCELLED:
+            return permit.release
+        if end.outcome in {Outcome.BROKEN, Outcome.STALLED, Outcome.TRUNCATED}:
+            return permit.failure
+        if end.outcome is Outcome.IN_BAND_ERROR:
+            return permit.success if end.verdict is Verdict.CALLER else permit.failure
+        verdict = self._judge(response.status_code, response.headers, bytes(self._body))
+        if verdict is Verdict.SERVER or (verdict is Verdict.BUSY and response.status_code == _UNAVAILABLE):
+            return permit.failure
+        if verdict is Verdict.BUSY:
+            return permit.release
+        if end.outcome is Outcome.ABANDONED and not self._any:
+            return permit.release  # closed unread: its head says too little
+        return permit.success
+
+
+_FAILURES = 500 _UNAVAILABLE = 503 """RFC 9110 section 15.6.4: the server says itself that it does not work, where
+other answers may speak of one caller."""
+
+
+def _tell_all(changes: list[CircuitEvent]) -> Flow[None]:
+    for change in changes:
+        yield from tell(change)
+
+
+def _blames_the_server(error: Exception) -> bool:
+    """A full pool is ours; what was refused by a policy further in was decided on this side too."""
+    return fault_of(error) is not Fault.OURS and not any(kind.__name__ == "PoolTimeout" for kind in type(error).__mro__)

@@ -1,0 +1,208 @@
+"""A circuit: pybreaker's state machine, asked in two phases.
+
+`admit` gives a permit or refuses; the permit takes exactly one of success, failure and release. In between, no lock is
+held, so a slow call holds nobody up, and the same circuit serves threads, asyncio and trio at once. pybreaker keeps the
+counters, thresholds, transitions, listeners and storage; a known outcome is replayed into `CircuitBreaker.call` with a
+function that returns or raises at once. What stands here is what pybreaker leaves open:
+
+    closed ──(fail_max failures in a row)──▶ open ──(open_seconds)──▶ half-open ──(probe succeeds)──▶ closed
+                                              ▲                           │
+                                              └───────(probe fails)───────┘
+
+* one probe at a time in half-open, by a lease that runs out, so that a lost probe can't jam the circuit;
+* an epoch, which every transition ends: results of calls that were admitted in an earlier one are dropped;
+* a neutral outcome (`release`): a cancelled call says nothing about the server;
+* monotonic time: a step of the wall clock neither prolongs nor ends a break.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pybreaker
+
+from resilient_foundry.errors import CircuitOpenError
+from resilient_foundry.events import CircuitClosed, CircuitEvent, CircuitHalfOpened, CircuitOpened
+
+
+class _ServerFailedError(Exception):
+    """What is replayed into pybreaker for a failed answer that was no exception."""
+
+
+@dataclass(slots=True)
+class _Lease:
+    """A probe's right to be the only one, until `ends`."""
+
+    ends: float
+
+
+class Permit:
+    """Admission of one call. Exactly one of its three answers counts; later ones are ignored."""
+
+    __slots__ = ("_circuit", "_epoch", "_lease", "_spent")
+
+    def __init__(self, circuit: Circuit, epoch: int, lease: _Lease | None) -> None:
+        self._circuit = circuit
+        self._epoch = epoch
+        self._lease = lease
+        self._spent = False
+
+    @property
+    def is_probe(self) -> bool:
+        """Whether the circuit waits for this call's outcome."""
+        return self._lease is not None
+
+    def success(self, now: float) -> list[CircuitEvent]:
+        """The server did its work."""
+        return self._settle(now, _succeed)
+
+    def failure(self, now: float) -> list[CircuitEvent]:
+        """The server failed."""
+        return self._settle(now, _fail)
+
+    def release(self, now: float) -> list[CircuitEvent]:
+        """Nothing was learnt about the server."""
+        return self._settle(now, None)
+
+    def _settle(self, now: float, replay: Callable[[], None] | None) -> list[CircuitEvent]:
+        if self._spent:
+            return []
+        self._spent = True
+        return self._circuit.settle(self._epoch, self._lease, now, replay)
+
+
+class Circuit:
+    """One circuit, for one origin. Give it `now`, monotonic seconds; it reads no clock."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        failures: int,
+        open_seconds: float,
+        successes: int,
+        probe_lease: float,
+        storage: pybreaker.CircuitBreakerStorage | None,
+    ) -> None:
+        self.name = name
+        self._open_seconds = open_seconds
+        self._probe_lease = probe_lease
+        self._lock = threading.RLock()  # re-entrant: a listener may call through the same client
+        self._epoch = 0
+        self._opened: float | None = None
+        self._leases: list[_Lease] = []
+        self._told: list[CircuitEvent] = []
+        self.breaker = pybreaker.CircuitBreaker(
+            fail_max=failures,
+            reset_timeout=open_seconds,
+            success_threshold=successes,
+            state_storage=storage,
+            name=name,
+            throw_new_error_on_trip=False,
+        )
+        """pybreaker's own object, for its listeners, its counters, and `open()` and `close()` by hand."""
+        self.breaker.add_listener(_Transitions(self))
+        _circuits.add(self)
+
+    @property
+    def state(self) -> str:
+        """`closed`, `open` or `half-open`."""
+        return self.breaker.current_state
+
+    def admit(self, now: float) -> tuple[Permit, list[CircuitEvent]]:
+        """A permit for one call, and what changed; raises `CircuitOpenError`."""
+        with self._lock:
+            state = self.breaker.state.name
+            if state == pybreaker.STATE_CLOSED:
+                return Permit(self, self._epoch, None), self._changes()
+            if state == pybreaker.STATE_OPEN:
+                if self._opened is None:  # opened by hand or by another process: its time starts when it is first seen
+                    self._opened = now
+                left = self._opened + self._open_seconds - now
+                if left > 0:
+                    raise CircuitOpenError(
+                        f"circuit for {self.name} is open; next probe in {left:.1f} s",
+                        circuit=self.name,
+                        retry_after=left,
+                    )
+                self.breaker.half_open()
+            self._leases = [lease for lease in self._leases if lease.ends > now]
+            if self._leases:
+                raise CircuitOpenError(
+                    f"circuit for {self.name} is open; a probe is under way, and its result decides", circuit=self.name
+                )
+            lease = _Lease(ends=now + self._probe_lease)
+            self._leases.append(lease)
+            return Permit(self, self._epoch, lease), self._changes()
+
+    def settle(
+        self, epoch: int, lease: _Lease | None, now: float, replay: Callable[[], None] | None
+    ) -> list[CircuitEvent]:
+        """Take the outcome of a permit; called by the permit, once."""
+        with self._lock:
+            if lease is not None:
+                self._leases = [other for other in self._leases if other is not lease]
+            if replay is not None and epoch == self._epoch and self.breaker.state.name != pybreaker.STATE_OPEN:
+                with contextlib.suppress(_ServerFailedError):
+                    self.breaker.call(replay)
+                if self._opened is None and self.breaker.current_state == pybreaker.STATE_OPEN:
+                    self._opened = now
+            return self._changes()
+
+    def moved(self, state: str) -> None:
+        """A transition happened, whoever caused it; called by pybreaker, under its lock."""
+        self._epoch += 1
+        self._leases = []
+        self._opened = None
+        if state == pybreaker.STATE_OPEN:
+            self._told.append(CircuitOpened(self.name, self._open_seconds))
+        elif state == pybreaker.STATE_HALF_OPEN:
+            self._told.append(CircuitHalfOpened(self.name))
+        else:
+            self._told.append(CircuitClosed(self.name))
+
+    def after_fork(self) -> None:
+        """A lock that another thread held at the fork is never free again in the child."""
+        self._lock = threading.RLock()
+        self._leases = []
+
+    def _changes(self) -> list[CircuitEvent]:
+        """What is to be told once the lock is free."""
+        told, self._told = self._told, []
+        return told
+
+
+class _Transitions(pybreaker.CircuitBreakerListener):
+    def __init__(self, circuit: Circuit) -> None:
+        self._circuit = weakref.ref(circuit)
+
+    def state_change(self, cb: Any, old_state: Any, new_state: Any) -> None:  # noqa: ARG002 - pybreaker's signature
+        circuit = self._circuit()
+        if circuit is not None:
+            circuit.moved(new_state.name)
+
+
+def _succeed() -> None:
+    return None
+
+
+def _fail() -> None:
+    raise _ServerFailedError
+
+
+_circuits: weakref.WeakSet[Circuit] = weakref.WeakSet()
+
+
+def _renew_locks() -> None:
+    for circuit in list(_circuits):
+        circuit.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)

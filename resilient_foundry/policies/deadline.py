@@ -1,0 +1,79 @@
+"""Deadline: how long a call may take, all attempts, waits and queueing together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from resilient_foundry.errors import DeadlineExceededError
+from resilient_foundry.events import TimedOut
+from resilient_foundry.faults import Fault, fault_of
+from resilient_foundry.flow import Flow, Proceed, Request, Response, now, options_of, shared_of, tell, within
+from resilient_foundry.policies._checks import seconds
+
+_CLOCK_STEP = 0.005
+"""Timers of operating systems may fire a few milliseconds early."""
+_MORE_LEGS = frozenset({301, 302, 303, 307, 308, 401, 407})
+"""After these the client may send another leg of the same call (RFC 9110 sections 15.4 and 11)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """Ends a call after so many seconds, whatever it is doing: queueing, connecting, waiting to try again.
+
+    The deadline is one moment on the monotonic clock. It is written on the request, so redirects, legs of an
+    authentication and nested stacks share it; an earlier one that is already there stays. It covers the call up to the
+    head of its answer, or its first event where a `StreamGuard` stands further in; a body that goes on arriving is the
+    business of `AttemptTimeout`.
+
+    It is kept by shortening the library's own time limits, and only after that by cancelling, because cancelling a
+    request that waits for a connection costs httpx 0.28 a place in its pool for good. Synchronous code can't be
+    interrupted inside a socket read: there a call ends when the read that is under way does, which is at the deadline
+    at the latest, unless the server sends its head in drips.
+
+    Raises `DeadlineExceededError`, which is also the library's `TimeoutException`.
+    `CallOptions(deadline=...)` replaces `seconds` for one call.
+    """
+
+    seconds: float
+
+    def __post_init__(self) -> None:
+        seconds("Deadline.seconds", self.seconds)
+
+    def flow(self, request: Request, proceed: Proceed) -> Flow[Response]:
+        """Write the moment on the request, and keep it."""
+        given = options_of(request).deadline or self.seconds
+        shared = shared_of(request)
+        earlier = shared.until
+        started = yield from now()
+        moment = started + given if earlier is None else min(earlier, started + given)
+        shared.until = moment
+        goes_on = False
+        try:
+            if moment <= started:
+                raise TimeoutError
+            response = yield from within(moment, proceed(request))
+            goes_on = response.status_code in _MORE_LEGS
+            return response
+        except Exception as error:
+            ended = yield from now()
+            late = ended >= moment - _CLOCK_STEP
+            if isinstance(error, DeadlineExceededError) or not (late and _ran_out_of_time(error)):
+                raise
+            yield from tell(TimedOut(phase="deadline", limit=given))
+            raise DeadlineExceededError(
+                f"no answer from {request.url.host} within the deadline of {given:g} s; "
+                "give the call more time, or look at the ledger for what took it",
+                seconds=given,
+            ) from (None if type(error) is TimeoutError else error)
+        finally:
+            if not goes_on:
+                shared.until = earlier
+
+
+def _ran_out_of_time(error: Exception) -> bool:
+    """A time limit, ours or the library's. Its classes are called so in every httpx-shaped library."""
+    if type(error) is TimeoutError:
+        return True
+    return fault_of(error) is not Fault.OURS and any(
+        kind.__name__ == "TimeoutException" for kind in type(error).__mro__
+    )

@@ -1,0 +1,248 @@
+"""Retry: whether to try again, when, and what the caller gets when trying ends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from resilient_foundry.events import RetriesExhausted, RetryDenied, RetryScheduled
+from resilient_foundry.faults import Fault, Judge, Verdict, fault_of, judge_by_status
+from resilient_foundry.flow import (
+    Flow,
+    Proceed,
+    Request,
+    Response,
+    Rewind,
+    discard,
+    draw,
+    history,
+    now,
+    options_of,
+    preview,
+    remember,
+    repeat,
+    retry_mode,
+    shared_of,
+    tell,
+    today,
+)
+from resilient_foundry.policies._checks import count, seconds
+from resilient_foundry.policies.backoff import Backoff
+from resilient_foundry.policies.retry_after import retry_after
+
+_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE", "QUERY"})
+"""RFC 9110 section 9.2.2, and QUERY of draft-ietf-httpbis-safe-method-w-body."""
+_WORTH_IT = frozenset({408, 425, 429, 500, 502, 503, 504})
+_BODY_OF_A_FAILURE = 64 * 1024
+"""Bytes read of an answer that is about to be thrown away: enough to keep its connection, and to show it after all."""
+_LONGEST_ASKED_FOR = 120.0
+"""Seconds of Retry-After obeyed where no deadline bounds the call."""
+
+
+class _AnotherAnswerWanted(Exception):  # noqa: N818 - a message between part and loop, never seen by a caller
+    """The answer is a failure that is worth another attempt. stamina's hooks see its text."""
+
+    def __init__(self, response: Response, reason: str) -> None:
+        self.response = response
+        super().__init__(reason)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """Tries again what may be tried again, at most `attempts` times in all (the first included).
+
+    Repeated, whatever the method: calls of which nothing was sent (connect errors, no free connection), and answers
+    that say "not processed" (425, 429, 503). Repeated when the method is idempotent (RFC 9110 section 9.2.2), an
+    `Idempotency-Key` is sent, or `CallOptions(repeatable=True)` says so: failures before the answer, failures of a
+    streamed answer before its first event (see `StreamGuard`), and 408, 500, 502, 504. Never repeated: a body that
+    can't be sent whole a second time, a failure that came twice to the letter, an open circuit, an answer with
+    `x-should-retry: false`.
+
+    Between attempts it waits as long as the server asks (`Retry-After`), or by `backoff`. A wait that is longer than
+    `longest_wait` seconds, or than the time left to the deadline, is not begun: the caller gets the answer at once,
+    with its headers. When attempts end, the caller gets the last response as it came, or the last error as itself
+    with a note.
+
+    It runs on stamina: `stamina.set_active(False)` makes it transparent, `stamina.set_testing(True)` takes the waits
+    out, stamina's instrumentation sees every retry. `judge` says what an answer means, from status, headers and the
+    first kilobytes of its body.
+    """
+
+    attempts: int = 3
+    backoff: Backoff = field(default_factory=Backoff)
+    longest_wait: float | None = None
+    judge: Judge = judge_by_status
+
+    def __post_init__(self) -> None:
+        count("Retry.attempts", self.attempts)
+        seconds("Retry.longest_wait", self.longest_wait)
+
+    def flow(self, request: Request, proceed: Proceed) -> Flow[Response]:
+        """Take the request through as many attempts as it needs and may have."""
+        options = options_of(request)
+        active, testing = yield from retry_mode()
+        if self.attempts == 1 or not options.retry or not active:
+            return (yield from proceed(request))
+        repeatable = options.repeatable
+        if repeatable is None:
+            repeatable = request.method in _IDEMPOTENT or "idempotency-key" in request.headers
+        rewind = yield from remember(request)
+        call = _Call(self, request, proceed, rewind, repeatable=repeatable, testing=testing)
+        try:
+            return (
+                yield from repeat(
+                    call.attempt,
+                    wait_for=call.wait_for,
+                    attempts=self.attempts,
+                    name=f"{request.method} {_origin(request)}",
+                )
+            )
+        except _AnotherAnswerWanted as wanted:
+            return wanted.response
+        except Exception as error:
+            if call.number > 1:
+                error.add_note(f"after {call.number} attempts, {call.waited:.3f} s of them waiting")
+            raise
+
+
+class _Call:
+    """One call on its way through its attempts: the only state of a retry, and nobody else's."""
+
+    def __init__(
+        self, policy: Retry, request: Request, proceed: Proceed, rewind: Rewind, *, repeatable: bool, testing: bool
+    ) -> None:
+        self.policy = policy
+        self.request = request
+        self.proceed = proceed
+        self.rewind = rewind
+        self.repeatable = repeatable
+        self.testing = testing
+        self.number = 0
+        self.waited = 0.0
+        self._failure: BaseException | None = None
+        self._wait = 0.0
+        self._fingerprint: object = None
+
+    def wait_for(self, error: BaseException) -> float | bool:
+        """What stamina asks: the seconds to wait after this error, or False. Asking twice changes nothing."""
+        return self._wait if error is self._failure else False
+
+    def attempt(self, number: int) -> Flow[Response]:
+        """One attempt, and the decision about the next one; raises what ends it as itself."""
+        self.number = number
+        if isinstance(self._failure, _AnotherAnswerWanted):
+            yield from discard(self._failure.response)
+        self._failure = None
+        try:
+            response = yield from self.proceed(self.request)
+        except Exception as error:
+            fault = fault_of(error)
+            reason = type(error).__name__
+            if fault is Fault.OURS or not (yield from self._may_repeat(fault, reason)):
+                raise
+            yield from self._schedule(error, reason, headers={}, fingerprint=None)
+            raise
+        problem = yield from self._why_not_good(response)
+        if problem is None:
+            return response
+        failure = _AnotherAnswerWanted(response, problem)
+        if (
+            yield from self._schedule(
+                failure, problem, headers=response.headers, fingerprint=(yield from self._print(response))
+            )
+        ):
+            raise failure
+        return response
+
+    def _why_not_good(self, response: Response) -> Flow[str | None]:
+        """Why this answer is worth another attempt, in a word or two, or None where it is not."""
+        status, headers = response.status_code, response.headers
+        ledger = yield from history()
+        last = ledger.attempts[-1] if ledger.attempts else None
+        if last is not None and last.failed_in_its_body and last.verdict is not Verdict.CALLER and last.outcome:
+            reason = last.outcome.value
+            return reason if (yield from self._may_repeat(Fault.UNKNOWN, reason)) else None
+        told = headers.get("x-should-retry", "").strip().lower()
+        if status not in _WORTH_IT and not (told == "true" and status >= 400):  # noqa: PLR2004 - RFC 9110
+            return None
+        reason = str(status)
+        if told == "false":
+            yield from tell(RetryDenied(self.number, reason, "told_not_to"))
+            return None
+        body = b"" if _endless(headers) else (yield from preview(response, _BODY_OF_A_FAILURE))
+        verdict = self.policy.judge(status, headers, body)
+        if verdict in {Verdict.CALLER, Verdict.GOOD} and told != "true":
+            yield from tell(RetryDenied(self.number, reason, "caller"))
+            return None
+        fault = Fault.UNSENT if verdict is Verdict.BUSY else Fault.UNKNOWN
+        return reason if (yield from self._may_repeat(fault, reason)) else None
+
+    def _may_repeat(self, fault: Fault, reason: str) -> Flow[bool]:
+        """Whether doing the call again does no harm, and its body can be sent whole once more."""
+        if fault is Fault.UNKNOWN and not self.repeatable:
+            yield from tell(RetryDenied(self.number, reason, "not_repeatable"))
+            return False
+        if not self.rewind():
+            yield from tell(RetryDenied(self.number, reason, "body_sent"))
+            return False
+        return True
+
+    def _print(self, response: Response) -> Flow[object]:
+        """What makes two failures the same failure: a 500 that repeats itself to the letter is no accident."""
+        if response.status_code != 500:  # noqa: PLR2004 - the other statuses speak of load and of gateways
+            return None
+        return (500, (yield from preview(response, _BODY_OF_A_FAILURE)))
+
+    def _schedule(
+        self, failure: Exception, reason: str, *, headers: Mapping[str, str], fingerprint: object
+    ) -> Flow[bool]:
+        """Decide the wait, or that there is no further attempt."""
+        if self.number >= self.policy.attempts and not self.testing:
+            yield from tell(RetriesExhausted(self.number, reason))
+            return False
+        if fingerprint is not None and fingerprint == self._fingerprint:
+            yield from tell(RetryDenied(self.number, reason, "same_failure_twice"))
+            return False
+        self._fingerprint = fingerprint
+        asked = retry_after(headers, (yield from today())) if headers else None
+        backoff = self.policy.backoff.wait(self.number, (yield from draw()))
+        wait = asked or backoff
+        if self.testing:
+            wait = 0.0
+        else:
+            why = yield from self._why_too_long(wait)
+            if why is not None:
+                yield from tell(RetryDenied(self.number, reason, why))
+                return False
+        yield from self._free(failure)
+        yield from tell(RetryScheduled(self.number, wait, reason, "retry_after" if asked else "backoff"))
+        self.waited += wait
+        self._failure, self._wait = failure, wait
+        return True
+
+    def _free(self, failure: Exception) -> Flow[None]:
+        """Give the connection back before waiting, where the whole answer is in hand and can still be read."""
+        if isinstance(failure, _AnotherAnswerWanted) and not _endless(failure.response.headers):
+            body = yield from preview(failure.response, _BODY_OF_A_FAILURE)
+            if len(body) < _BODY_OF_A_FAILURE:
+                yield from discard(failure.response)
+
+    def _why_too_long(self, wait: float) -> Flow[str | None]:
+        """What forbids this wait, if anything does."""
+        until, longest = shared_of(self.request).until, self.policy.longest_wait
+        if until is not None and (yield from now()) + wait >= until:
+            return "deadline"
+        if longest is None:
+            longest = _LONGEST_ASKED_FOR if until is None else wait
+        return "wait_too_long" if wait > longest else None
+
+
+def _endless(headers: Mapping[str, str]) -> bool:
+    """A stream of events may never end, whatever its status."""
+    return "text/event-stream" in headers.get("content-type", "")
+
+
+def _origin(request: Request) -> str:
+    """The origin without the path, which may tell more than a name should."""
+    url = request.url
+    return f"{url.scheme}://{url.host}" + (f":{url.port}" if url.port else "")

@@ -1,0 +1,66 @@
+"""AttemptTimeout: how long each phase of one attempt may take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from resilient_foundry.events import Outcome
+from resilient_foundry.flow import IDLE, Flow, Proceed, Request, Response, derive, history
+from resilient_foundry.policies._checks import number, seconds
+
+_UNSAID = dict.fromkeys(("connect", "read", "write", "pool"), 5.0)
+"""The default of httpx.Client and httpx2.Client."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptTimeout:
+    """Limits the phases of one attempt, in seconds each; None leaves a phase without a limit of its own.
+
+    `connect` is for the connection and its TLS handshake, `pool` for a free place in the connection pool, `write` for
+    each piece of the request, `read` for the first byte of the answer: its head, and after the head the first chunk of
+    its body; `idle` for each later chunk (None: as `read`).
+
+    A smaller limit that the client or the request carries is kept; the 5 s for every phase that httpx puts on a
+    request when nobody said anything is not taken for a wish. These are the library's own phases, set through
+    `request.extensions["timeout"]`, so what is raised is its own ConnectTimeout, PoolTimeout, WriteTimeout or
+    ReadTimeout. None of them limits the attempt as a whole; `Deadline` does. In synchronous code the chunks of a body
+    share one limit, the longer of `read` and `idle`, because a socket read can't be interrupted.
+
+    With `growth` above 1, an attempt that follows one that waited in vain for its first byte waits that many times
+    longer: a local model whose caller gave up in mid-prefill starts again from nothing, and would be given up on again.
+    """
+
+    connect: float | None = 5.0
+    pool: float | None = 5.0
+    write: float | None = 10.0
+    read: float | None = 10.0
+    idle: float | None = None
+    growth: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("connect", "pool", "write", "read", "idle"):
+            seconds(f"AttemptTimeout.{name}", getattr(self, name))
+        number("AttemptTimeout.growth", self.growth, at_least=1.0)
+
+    def flow(self, request: Request, proceed: Proceed) -> Flow[Response]:
+        """Send the attempt on with its limits written on it."""
+        read = self.read
+        if read is not None and self.growth > 1:
+            ledger = yield from history()
+            in_vain = sum(attempt.outcome is Outcome.STALLED for attempt in ledger.attempts)
+            read *= self.growth**in_vain
+        limits = {"connect": self.connect, "pool": self.pool, "write": self.write, "read": read}
+        asked: Mapping[str, float | None] = request.extensions.get("timeout") or {}
+        if asked == _UNSAID:
+            asked = {}
+        for phase, limit in asked.items():
+            limits[phase] = _shorter(limits.get(phase), limit)
+        idle = _shorter(self.idle if self.idle is not None else self.read, asked.get("read"))
+        return (yield from proceed(derive(request, extensions={"timeout": limits, IDLE: idle})))
+
+
+def _shorter(one: float | None, other: float | None) -> float | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return min(one, other)

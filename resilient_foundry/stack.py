@@ -1,0 +1,168 @@
+"""Stack: policies in order, outermost first, put over a transport."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from typing import TYPE_CHECKING, Any, overload
+
+from resilient_foundry._transports.bind import bind
+from resilient_foundry._transports.drive import World
+from resilient_foundry.errors import StackError
+from resilient_foundry.faults import Judge, judge_by_status
+from resilient_foundry.flow import AttemptPolicy, Flow, Policy, Proceed, Request, Response, send
+from resilient_foundry.lint import lint
+from resilient_foundry.policies.breaker import CircuitBreaker
+from resilient_foundry.policies.deadline import Deadline
+from resilient_foundry.policies.retry import Retry
+from resilient_foundry.policies.stream_guard import StreamGuard
+from resilient_foundry.policies.timeouts import AttemptTimeout
+from resilient_foundry.policies.tracing import Tracing
+
+if TYPE_CHECKING:
+    import httpx
+    import httpx2
+
+_WORLD = World()
+
+
+@dataclass(frozen=True, slots=True, init=False, repr=False)
+class Stack:
+    """Policies in the order in which a request meets them: the first is the outermost.
+
+        stack = Stack(Tracing(), Deadline(30), Retry(attempts=3), CircuitBreaker(), AttemptTimeout(read=10))
+        client = httpx.AsyncClient(transport=stack.over(httpx.AsyncHTTPTransport()))
+
+    A stack is a policy itself: stacks nest, and grouping changes nothing, `Stack(Stack(a, b), c) == Stack(a, b, c)`.
+    Policies that contradict each other are refused: `StackError` says in one sentence what is wrong.
+    `Stack.unchecked` takes them all the same.
+    """
+
+    policies: tuple[Policy, ...]
+
+    def __init__(self, *policies: Policy) -> None:
+        object.__setattr__(self, "policies", tuple(_flattened(policies)))
+        for complaint in self.lint():
+            raise StackError(complaint)
+
+    @classmethod
+    def unchecked(cls, *policies: Policy) -> Stack:
+        """A stack that is not linted when it is made."""
+        stack = object.__new__(cls)
+        object.__setattr__(stack, "policies", tuple(_flattened(policies)))
+        return stack
+
+    @classmethod
+    def standard(cls) -> Stack:
+        """What we would run ourselves before an ordinary HTTP API: 30 s a call, three attempts, 10 s for an answer."""
+        return cls(Tracing(), Deadline(30.0), Retry(), CircuitBreaker(), AttemptTimeout())
+
+    @classmethod
+    def inference(
+        cls,
+        *,
+        attempts: int = 3,
+        read: float = 120.0,
+        idle: float = 60.0,
+        deadline: float = 600.0,
+        judge: Judge = judge_by_status,
+    ) -> Stack:
+        """For a local model server: long prefill, streams, and answers whose failure shows in their body.
+
+        Seconds: `read` for the first byte of an answer, `idle` between chunks, `deadline` for the call up to its first
+        event. An attempt that follows one that waited in vain waits twice as long.
+        """
+        return cls(
+            Tracing(),
+            Deadline(deadline),
+            Retry(attempts=attempts, judge=judge),
+            CircuitBreaker(failures=max(5, attempts + 1), judge=judge),
+            AttemptTimeout(connect=2.0, pool=None, write=30.0, read=min(read, deadline), idle=idle, growth=2.0),
+            StreamGuard(judge=judge),
+        )
+
+    def lint(self) -> list[str]:
+        """What is wrong with the order or the settings of these policies, a sentence each."""
+        return lint(self.policies)
+
+    def flow(self, request: Request, proceed: Proceed) -> Flow[Response]:
+        """The request's way through all policies; what makes a stack a policy."""
+        return _through(self.policies, proceed)(request)
+
+    @overload
+    def over(self, transport: httpx.MockTransport) -> httpx.MockTransport: ...
+    @overload
+    def over(self, transport: httpx.BaseTransport) -> httpx.BaseTransport: ...
+    @overload
+    def over(self, transport: httpx.AsyncBaseTransport) -> httpx.AsyncBaseTransport: ...
+    @overload
+    def over(self, transport: httpx2.MockTransport) -> httpx2.MockTransport: ...
+    @overload
+    def over(self, transport: httpx2.BaseTransport) -> httpx2.BaseTransport: ...
+    @overload
+    def over(self, transport: httpx2.AsyncBaseTransport) -> httpx2.AsyncBaseTransport: ...
+    def over(self, transport: Any) -> Any:
+        """This stack over that transport: a transport of the same library and the same colour.
+
+        The transport underneath is closed with it. Raises TypeError for what is no transport; a client of another
+        library or colour gets a TypeError that names both.
+        """
+        return bind(transport, self.around_the_network(), repr(self), _WORLD)
+
+    def around_the_network(self) -> Proceed:
+        """The whole way of a call, down to the wrapped transport; what a driver runs."""
+        return _through(self.policies, send)
+
+    def __add__(self, other: Stack) -> Stack:
+        return Stack(self, other)
+
+    def __iter__(self) -> Iterator[Policy]:
+        return iter(self.policies)
+
+    def __repr__(self) -> str:
+        return f"Stack({', '.join(map(_terse, self.policies))})"
+
+
+def _flattened(policies: tuple[object, ...]) -> Iterator[Policy]:
+    for policy in policies:
+        if isinstance(policy, Stack):
+            yield from policy.policies
+        elif isinstance(policy, type) or not isinstance(policy, Policy):
+            what = (
+                f"the class {policy.__name__}; write {policy.__name__}()" if isinstance(policy, type) else repr(policy)
+            )
+            raise TypeError(f"a stack is made of policies, objects with a method flow(request, proceed), not of {what}")
+        else:
+            yield policy
+
+
+def _terse(policy: Policy) -> str:
+    """A policy as one would write it: what differs from the defaults."""
+    value: object = policy
+    if not is_dataclass(value) or isinstance(value, type):
+        return repr(policy)
+    told: list[str] = []
+    for setting in fields(value):
+        value = getattr(policy, setting.name)
+        default = setting.default if setting.default_factory is MISSING else setting.default_factory()
+        if setting.repr and value != default:
+            shown = getattr(value, "__name__", None) or repr(value)
+            told.append(shown if default is MISSING else f"{setting.name}={shown}")
+    return f"{type(policy).__name__}({', '.join(told)})"
+
+
+def _through(policies: tuple[Policy, ...], proceed: Proceed) -> Proceed:
+    """The policies around `proceed`; those that also stand next to the network stand there, around each attempt."""
+    for policy in reversed(policies):
+        if isinstance(policy, AttemptPolicy):
+            proceed = _step(policy.attempt, proceed)
+    for policy in reversed(policies):
+        proceed = _step(policy.flow, proceed)
+    return proceed
+
+
+def _step(flow: Any, proceed: Proceed) -> Proceed:
+    def step(request: Request) -> Flow[Response]:
+        return flow(request, proceed)  # type: ignore[no-any-return]
+
+    return step

@@ -1,0 +1,320 @@
+"""Play the world by hand: rehearse a policy or a stack against scripted answers, in no time and with no network.
+
+    def test_waits_as_long_as_the_server_asks():
+        history = rehearse(Retry(attempts=2), busy(retry_after=7), ok())
+        assert history.waits == [7.0]
+
+`scripted` makes a transport of any httpx-shaped library that follows the same script under a real client.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+import httpx
+
+from resilient_foundry._transports.body import SyncBody
+from resilient_foundry._transports.drive import SyncDriver, World
+from resilient_foundry._transports.library import Library, library
+from resilient_foundry.events import Event, Ledger, Listener
+from resilient_foundry.flow import OPTIONS, CallOptions, Policy, Repeat
+from resilient_foundry.stack import Stack
+
+__all__ = [
+    "Answer",
+    "Failure",
+    "History",
+    "VirtualTime",
+    "busy",
+    "events",
+    "failed",
+    "lost",
+    "ok",
+    "rehearse",
+    "scripted",
+    "unsent",
+]
+
+
+@dataclass(slots=True)
+class VirtualTime:
+    """A clock that moves only when it is told to. Seconds."""
+
+    now: float = 1000.0
+
+    def __call__(self) -> float:
+        """The time."""
+        return self.now
+
+    def pass_(self, seconds: float) -> None:
+        """Let so many seconds pass."""
+        self.now += seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What the server of a script says: its head `after` so many seconds, then chunks with a `pause` before each.
+
+    `breaks` names an error class of the HTTP library, raised where the body should end. Limits on the request are kept:
+    a head or a chunk that comes too late is a ReadTimeout.
+    """
+
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    chunks: tuple[bytes, ...] = (b"ok",)
+    after: float = 0.0
+    pause: float = 0.0
+    breaks: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """No answer: an error class of the HTTP library by its name, raised `after` so many seconds."""
+
+    error: str
+    after: float = 0.0
+
+
+Said = Answer | Failure
+
+
+def ok(content: bytes = b"ok", *, after: float = 0.0) -> Answer:
+    """A 200 with this content."""
+    return Answer(chunks=(content,) if content else (), after=after)
+
+
+def busy(*, retry_after: float | str | None = None, status: int = 503) -> Answer:
+    """A 503, or a 429, that may say how long to wait."""
+    headers = (
+        {}
+        if retry_after is None
+        else {"retry-after": f"{retry_after:g}" if not isinstance(retry_after, str) else retry_after}
+    )
+    return Answer(status=status, headers=headers, chunks=(b"busy",))
+
+
+def failed(status: int = 500, content: bytes = b"failed", *, after: float = 0.0) -> Answer:
+    """An answer of failure."""
+    return Answer(status=status, chunks=(content,), after=after)
+
+
+def events(*data: str, breaks: str | None = None, pause: float = 0.0) -> Answer:
+    """A stream of server-sent events, one a chunk; say `"[DONE]"` where it is to end well."""
+    chunks = tuple(f"data: {event}\n\n".encode() for event in data)
+    return Answer(headers={"content-type": "text/event-stream"}, chunks=chunks, breaks=breaks, pause=pause)
+
+
+def unsent(*, after: float = 0.0) -> Failure:
+    """The connection was refused: nothing was sent."""
+    return Failure(error="ConnectError", after=after)
+
+
+def lost(*, after: float = 0.0) -> Failure:
+    """The connection broke after the request was sent, and before an answer came."""
+    return Failure(error="ReadError", after=after)
+
+
+@dataclass(slots=True)
+class Script:
+    """What was asked of a scripted transport: the requests, the body of each, and how often each answer was closed."""
+
+    answers: list[Said]
+    clock: VirtualTime
+    requests: list[Any] = field(default_factory=list[Any])
+    bodies: list[bytes] = field(default_factory=list[bytes])
+    closed: Counter[int] = field(default_factory=Counter[int])
+    opened: int = 0
+
+    def next(self, request: Any, module: Any) -> tuple[Answer, int]:
+        """The next answer, or the next failure raised."""
+        if len(self.requests) >= len(self.answers):
+            raise AssertionError(f"the script has {len(self.answers)} answers, and was asked once more")
+        said = self.answers[len(self.requests)]
+        self.requests.append(request)
+        limits: Mapping[str, float | None] = request.extensions.get("timeout") or {}
+        if isinstance(said, Failure):
+            phase = "connect" if said.error.startswith("Connect") else "read"
+            self._wait(said.after, limits.get(phase), module, "ConnectTimeout" if phase == "connect" else "ReadTimeout")
+            raise getattr(module, said.error)(f"scripted {said.error}")
+        self._wait(said.after, limits.get("read"), module, "ReadTimeout")
+        self.opened += 1
+        return said, self.opened
+
+    def body(self, said: Answer, limits: Mapping[str, float | None], module: Any) -> Iterator[bytes]:
+        """The chunks of an answer, in their time."""
+        limit = limits.get("read")  # httpcore reads it once a body
+        for chunk in said.chunks:
+            self._wait(said.pause, limit, module, "ReadTimeout")
+            yield chunk
+        if said.breaks:
+            raise getattr(module, said.breaks)(f"scripted {said.breaks}")
+
+    def _wait(self, seconds: float, limit: float | None, module: Any, error: str) -> None:
+        if limit is not None and seconds > limit:
+            self.clock.pass_(limit)
+            raise getattr(module, error)(f"scripted {error}")
+        self.clock.pass_(seconds)
+
+
+class _ScriptedBody:
+    """Wears both stream classes of the library."""
+
+    def __init__(self, script: Script, number: int, chunks: Iterator[bytes]) -> None:
+        self._script = script
+        self._number = number
+        self._chunks = chunks
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._chunks
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for chunk in self._chunks:
+            yield chunk
+
+    def close(self) -> None:
+        """Count."""
+        self._script.closed[self._number] += 1
+
+    async def aclose(self) -> None:
+        """Count."""
+        self.close()
+
+
+class _ScriptedTransport:
+    """Wears both transport classes of the library."""
+
+    def __init__(self, module: Any, body: type[Any], script: Script) -> None:
+        self._module = module
+        self._body = body
+        self.script = script
+
+    def handle_request(self, request: Any) -> Any:
+        """Answer as the script says."""
+        self.script.bodies.append(b"".join(request.stream))
+        return self._respond(request)
+
+    async def handle_async_request(self, request: Any) -> Any:
+        """Answer as the script says."""
+        self.script.bodies.append(b"".join([chunk async for chunk in request.stream]))
+        return self._respond(request)
+
+    def _respond(self, request: Any) -> Any:
+        said, number = self.script.next(request, self._module)
+        limits: Mapping[str, float | None] = request.extensions.get("timeout") or {}
+        body = self._body(self.script, number, self.script.body(said, limits, self._module))
+        return self._module.Response(said.status, headers=dict(said.headers), stream=body)
+
+
+def scripted(*answers: Said, module: ModuleType = httpx, clock: VirtualTime | None = None) -> Any:
+    """A transport, sync and async, of httpx or of the library given, that answers by the script; see its `.script`."""
+    known: Library = library(module.__name__)
+    body = type("ScriptedBody", (_ScriptedBody, known.SyncByteStream, known.AsyncByteStream), {})
+    kind = type("ScriptedTransport", (_ScriptedTransport, known.BaseTransport, known.AsyncBaseTransport), {})
+    return kind(module, body, Script(list(answers), clock or VirtualTime()))
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What became of a rehearsed call. Times are virtual seconds."""
+
+    response: httpx.Response | None
+    error: BaseException | None
+    content: bytes
+    """The body as the caller read it, as far as it came."""
+    ledger: Ledger
+    script: Script
+    elapsed: float
+
+    @property
+    def waits(self) -> list[float]:
+        """The seconds waited between attempts."""
+        return self.ledger.waits
+
+    @property
+    def events(self) -> list[Event]:
+        """What happened, in order."""
+        return [event for _, event in self.ledger.events]
+
+    @property
+    def sent(self) -> int:
+        """How many requests went out."""
+        return len(self.script.requests)
+
+    @property
+    def status(self) -> int | None:
+        """The status that the caller got."""
+        return self.response.status_code if self.response is not None else None
+
+
+class _Rehearsal(SyncDriver):
+    """The sync driver, with waits that take no time. Stamina's loop is played by hand."""
+
+    def __init__(self, known: Library, inner: Any, world: World, clock: VirtualTime) -> None:
+        super().__init__(known, inner, world)
+        self._time = clock
+
+    def repeat(self, effect: Repeat) -> Any:
+        """Repeat as stamina does: ask, then stop at the last attempt, then wait."""
+        number = 1
+        while True:
+            try:
+                return self.run(effect.part(number))
+            except Exception as error:
+                wait = effect.wait_for(error)
+                if wait is False or number >= effect.attempts:
+                    raise
+                self._time.pass_(float(wait))
+                number += 1
+
+
+def rehearse(
+    policy: Policy,
+    *answers: Said,
+    method: str = "GET",
+    url: str = "http://foundry.local:5273/v1/models",
+    content: Any = None,
+    options: CallOptions | None = None,
+    timeout: Mapping[str, float | None] | None = None,
+    draw: Callable[[], float] = lambda: 0.5,
+    clock: VirtualTime | None = None,
+    listener: Listener | None = None,
+    read: bool = True,
+) -> History:
+    """Take one call through a policy or a stack, against these answers, on a virtual clock; every error is caught.
+
+    `draw` gives the random numbers, a half unless said otherwise. The body is read to its end and closed, or only
+    closed with `read=False`. Hand the same `clock` in to rehearse several calls one after the other.
+    """
+    time = clock or VirtualTime()
+    transport = scripted(*answers, clock=time)
+    extensions: dict[str, Any] = {"timeout": dict(timeout or {})}
+    if options is not None:
+        extensions[OPTIONS] = options
+    request = httpx.Request(method, url, content=content, extensions=extensions)
+    driver = _Rehearsal(
+        library("httpx"), transport, World(monotonic=time, wall=lambda: 1.7e9 + time.now, draw=draw), time
+    )
+    if listener is not None:
+        driver.ledger.listeners.append(listener)
+    began = time.now
+    response: httpx.Response | None = None
+    problem: BaseException | None = None
+    pieces: list[bytes] = []
+    try:
+        response = driver.call(request, _flow_of(policy))
+        if read:
+            pieces.extend(response.stream)  # type: ignore[arg-type]
+    except BaseException as error:  # noqa: BLE001 - the history shows it
+        problem = error
+    if response is not None and isinstance(response.stream, SyncBody):
+        response.stream.close()
+    return History(response, problem, b"".join(pieces), driver.ledger, transport.script, time.now - began)
+
+
+def _flow_of(policy: Policy) -> Any:
+    stack = policy if isinstance(policy, Stack) else Stack.unchecked(policy)
+    return stack.around_the_network()
