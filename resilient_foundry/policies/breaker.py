@@ -180,8 +180,9 @@ class _Settlement:
         return permit.success
 
 
-_FAILURES = 500 _UNAVAILABLE = 503 """RFC 9110 section 15.6.4: the server says itself that it does not work, where
-other answers may speak of one caller."""
+_FAILURES = 500
+_UNAVAILABLE = 503
+"""The server says itself that it does not work (RFC 9110 section 15.6.4); 425 and 429 may speak of one caller only."""
 
 
 def _tell_all(changes: list[CircuitEvent]) -> Flow[None]:

@@ -118,7 +118,7 @@ def _is_preamble(data: str) -> bool:
     choices = _json(data).get("choices")
     if not isinstance(choices, list) or not choices:
         return False
-    return all(_says_nothing(choice) for choice in choices)
+    return all(map(_says_nothing, choices))  # pyright: ignore[reportUnknownArgumentType] - foreign JSON
 
 
 def _says_nothing(choice: Any) -> bool:  # foreign JSON
