@@ -20,6 +20,7 @@ from resilient_foundry.events import (
 )
 
 _logger = logging.getLogger("resilient_foundry")
+_logger.addHandler(logging.NullHandler())  # what is shown, and where, is the application's to say
 
 
 def log(event: Event) -> None:

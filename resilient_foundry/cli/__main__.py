@@ -1,0 +1,5 @@
+"""`python -m resilient_foundry.cli`."""
+
+from resilient_foundry.cli import main
+
+main()

@@ -1,0 +1,151 @@
+"""The commands and their options; what they do stands in the modules beside this one."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Annotated
+
+import click
+import httpx
+import typer
+
+from resilient_foundry._extras import MissingExtraError
+from resilient_foundry.cli import chat as chatting
+from resilient_foundry.cli import demo as demonstration
+from resilient_foundry.cli import models as managing
+from resilient_foundry.cli import serve as serving
+from resilient_foundry.cli.output import complain
+from resilient_foundry.errors import ResilienceError
+from resilient_foundry.foundry import FoundryError, SettingsError
+from resilient_foundry.foundry.runtime import RuntimeStartError
+
+INTERRUPTED = 130
+"""What shells report of a program that Ctrl-C ended: 128 + SIGINT."""
+
+app = typer.Typer(
+    help="Resilient HTTP for Foundry Local: see it survive, talk to it, look after it.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+models_app = typer.Typer(
+    help="List, load and unload the models of a service.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(models_app, name="models")
+
+Url = Annotated[
+    str | None,
+    typer.Option("--url", help="The service; else FOUNDRY_LOCAL_ENDPOINT, else what the foundry command says."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+Model = Annotated[
+    str | None, typer.Option("--model", "-m", help="Alias or id; else FOUNDRY_MODEL, else the one loaded.")
+]
+
+
+@app.command()
+def demo(*, json: Json = False) -> None:
+    """Start the real Foundry Local, break its connections on purpose, and lose no chat."""
+    raise typer.Exit(demonstration.run(as_json=json))
+
+
+@app.command()
+def serve(
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="A model of the catalogue; else the built-in one.")
+    ] = None,
+    port: Annotated[int, typer.Option(help="The loopback port; 0 takes one that is free.", min=0, max=65535)] = 0,
+    *,
+    json: Json = False,
+) -> None:
+    """Serve the real Foundry Local on a loopback port until Ctrl-C."""
+    serving.run(model=model, port=port, as_json=json)
+
+
+@app.command()
+def chat(
+    prompt: Annotated[str, typer.Argument(help="What to ask; - reads it from standard input.")],
+    model: Model = None,
+    url: Url = None,
+    system: Annotated[str | None, typer.Option(help="What the model is told about its task.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="The longest answer, in tokens.", min=1)] = None,
+    temperature: Annotated[float | None, typer.Option(help="0 to 2.")] = None,
+    *,
+    explain: Annotated[bool, typer.Option("--explain", help="Show the attempts behind the answer.")] = False,
+    json: Json = False,
+) -> None:
+    """Ask, and stream the answer to the terminal."""
+    chatting.run(
+        prompt,
+        model=model,
+        url=url,
+        system=system,
+        max_tokens=max_tokens,
+        temperature=temperature,
+        explain=explain,
+        as_json=json,
+    )
+
+
+@app.command()
+def health(url: Url = None, *, json: Json = False) -> None:
+    """Say how the service does; exit 0 when it is healthy, 1 when it is not."""
+    raise typer.Exit(managing.health(url=url, as_json=json))
+
+
+@models_app.command("list")
+def list_models(url: Url = None, *, json: Json = False) -> None:
+    """List the models that the service knows."""
+    managing.list_models(url=url, as_json=json)
+
+
+@models_app.command("load")
+def load_model(
+    model: Annotated[str, typer.Argument(help="Alias or id.")], url: Url = None, *, json: Json = False
+) -> None:
+    """Load a model into memory, and wait until it is there."""
+    managing.load(model, url=url, as_json=json)
+
+
+@models_app.command("unload")
+def unload_model(
+    model: Annotated[str, typer.Argument(help="Alias or id.")], url: Url = None, *, json: Json = False
+) -> None:
+    """Take a model out of memory."""
+    managing.unload(model, url=url, as_json=json)
+
+
+def run() -> int:
+    """Run the command; gives the exit code. What went wrong is one sentence on standard error."""
+    _log()
+    try:
+        code: object = app(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        return INTERRUPTED
+    except (
+        FoundryError,
+        ResilienceError,
+        SettingsError,
+        MissingExtraError,
+        RuntimeStartError,
+        ValueError,
+        httpx.HTTPError,
+        httpx.InvalidURL,
+        OSError,
+    ) as error:
+        complain(error)
+        return 1
+    return code if isinstance(code, int) else 0
+
+
+def _log() -> None:
+    """Log to standard error where FOUNDRY_LOG_LEVEL asks for it; a command tells its story itself."""
+    if os.environ.get("FOUNDRY_LOG_LEVEL"):
+        logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
+    else:
+        logging.getLogger("stamina").addHandler(logging.NullHandler())
