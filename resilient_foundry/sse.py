@@ -15,9 +15,7 @@ _LF = 0x0A
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event: `data` without its last newline, the type, the last id seen, and `retry` in milliseconds if it said
-    so.
-    """
+    """One event: `data`, its type, the last id seen, and `retry` in milliseconds where it said so."""
 
     data: str
     event: str = "message"

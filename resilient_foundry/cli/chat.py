@@ -56,10 +56,9 @@ def _the_one_loaded(foundry: FoundryClient) -> str:
     if len(loaded) == 1:
         return loaded[0]
     if loaded:
-        raise SettingsError(
-            f"say which model: {', '.join(loaded)} are loaded (--model, or FOUNDRY_MODEL)", name="model"
-        )
+        names = ", ".join(loaded)
+        raise SettingsError(f"say which model, with --model or FOUNDRY_MODEL; loaded are {names}", name="model")
     raise SettingsError(
-        "no model is loaded; load one with: resilient-foundry models load MODEL, and see: resilient-foundry models list",
+        "no model is loaded: load one with `resilient-foundry models load MODEL`; `models list` shows what there is",
         name="model",
     )
