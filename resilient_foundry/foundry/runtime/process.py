@@ -150,6 +150,8 @@ class Process:
                 if connection.getresponse().status == http.HTTPStatus.OK:
                     return
             except (OSError, http.client.HTTPException) as error:
+                if self._process.poll() is not None:
+                    raise self._failed(f"its process ended with code {self._process.returncode}") from error
                 if time.monotonic() > give_up:
                     raise self._failed(f"{url} did not answer for {timeout:g} seconds ({error})") from error
             finally:

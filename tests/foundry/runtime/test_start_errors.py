@@ -86,6 +86,44 @@ def test_a_process_that_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyP
     )
 
 
+SERVES_NOBODY = """
+import os, threading
+
+class LogLevel:
+    WARNING = 3
+
+class Configuration:
+    class WebService:
+        def __init__(self, urls): pass
+    def __init__(self, **settings): pass
+
+class Model:
+    alias, id, is_cached = "resilience", "resilience-generic-cpu:1", False
+
+class FoundryLocalManager:
+    urls = ["http://127.0.0.1:1"]
+    catalog = property(lambda self: self)
+    initialize = classmethod(lambda cls, configuration: setattr(cls, "instance", cls()))
+    get_model = lambda self, alias: Model()
+    def start_web_service(self):
+        if DIES:
+            threading.Timer(0.2, os._exit, (7,)).start()
+"""
+
+
+@pytest.mark.parametrize(
+    ("dies", "complaint"),
+    [(True, "its process ended with code 7"), (False, "127.0.0.1:1 did not answer for 0.5 seconds")],
+)
+def test_a_service_that_says_it_serves_and_does_not(
+    dies: bool, complaint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only an answer counts as started."""
+    (tmp_path / "foundry_local_sdk.py").write_text(f"DIES = {dies}\n{SERVES_NOBODY}")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert complaint in reason(start_timeout=30 if dies else 0.5)
+
+
 @pytest.mark.parametrize(
     ("settings", "complaint"),
     [
