@@ -1,0 +1,316 @@
+"""FoundryClient: Foundry Local from synchronous code."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from types import TracebackType
+from typing import Any, Self, TypeVar, Unpack
+
+from resilient_foundry.foundry import conversations, health, models
+from resilient_foundry.foundry.asks import (
+    Ask,
+    Broken,
+    Enter,
+    Find,
+    MemoryOf,
+    Now,
+    Open,
+    Operation,
+    Read,
+    Reply,
+    Send,
+    Story,
+    StreamStory,
+)
+from resilient_foundry.foundry.chat_stream import Joined
+from resilient_foundry.foundry.connect import HTTPClient, LibraryName, explain_refusal, is_stream, reply_of
+from resilient_foundry.foundry.conversations import Question
+from resilient_foundry.foundry.locate import Service, ask_command
+from resilient_foundry.foundry.payloads import ChatChunk, ChatResult, Embeddings, Health, LoadResult, ModelInfo
+from resilient_foundry.foundry.process import resident_bytes
+from resilient_foundry.foundry.rules import ChatParameters, Message, messages_of
+from resilient_foundry.foundry.surface import Surface
+from resilient_foundry.stack import Stack
+
+T = TypeVar("T")
+
+
+class FoundryClient:
+    """A client of Foundry Local, generations 1.x and 2.x, with retry, circuit breaker and time limits under it.
+
+    `base_url` is the URL of the service, with or without /v1, or a manager of foundry-local-sdk; without it
+    FOUNDRY_LOCAL_ENDPOINT counts, and then the answer of the `foundry` command, asked with the first call. `model` is
+    the alias or id that calls use which name none (FOUNDRY_MODEL). `timeout` is the seconds until the first byte of an
+    answer (120; FOUNDRY_TIMEOUT), `retries` how often a call is tried again (2; FOUNDRY_RETRIES), `api_key` is sent as
+    a bearer token if it is given (FOUNDRY_API_KEY).
+
+    `stack` replaces `Stack.inference()` under the client. `http_client` replaces the whole HTTP client, and is not
+    closed with this one; its own time limits hold unless `timeout` is given. `library` is the HTTP library to use.
+    `aliases` tells which id an alias means, where 2.x does not say. `strict=False` sends what this generation would
+    ignore, instead of refusing it. `trust_env=True` uses the proxies of the environment, which 2.x does not understand.
+
+    Raises `SettingsError` for a bad setting; calls raise `FoundryError` for what the server said,
+    `ResilienceError` for what the stack refused, and the HTTP library's own errors for what the network did.
+    """
+
+    def __init__(
+        self,
+        base_url: Service | None = None,
+        *,
+        model: str | None = None,
+        timeout: float | None = None,
+        retries: int | None = None,
+        api_key: str | None = None,
+        stack: Stack | None = None,
+        http_client: HTTPClient | None = None,
+        library: LibraryName = "httpx",
+        aliases: Mapping[str, str] | None = None,
+        strict: bool = True,
+        trust_env: bool = False,
+    ) -> None:
+        self._surface = Surface.make(
+            base_url,
+            model=model,
+            timeout=timeout,
+            retries=retries,
+            api_key=api_key,
+            stack=stack,
+            http_client=http_client,
+            library=library,
+            aliases=aliases,
+            strict=strict,
+            trust_env=trust_env,
+            asynchronous=False,
+        )
+
+    @property
+    def base_url(self) -> str | None:
+        """The URL of the service; None until it was looked for."""
+        return self._surface.session.url
+
+    def complete(
+        self, prompt: str, *, model: str | None = None, system: str | None = None, **parameters: Unpack[ChatParameters]
+    ) -> ChatResult:
+        """The answer to one prompt, whole.
+
+        `parameters` are those of `ChatParameters`: max_tokens, temperature, top_p, stop, seed, tools and so on. On 2.x
+        an alias is made definite by having its model loaded.
+        """
+        return self.chat(messages_of(prompt, system), model=model, **parameters)
+
+    def stream_complete(
+        self, prompt: str, *, model: str | None = None, system: str | None = None, **parameters: Unpack[ChatParameters]
+    ) -> ChatStream:
+        """The answer to one prompt, in pieces as they are made; see `stream_chat`."""
+        return self.stream_chat(messages_of(prompt, system), model=model, **parameters)
+
+    def chat(
+        self, messages: Sequence[Message], *, model: str | None = None, **parameters: Unpack[ChatParameters]
+    ) -> ChatResult:
+        """The answer to a conversation, whole; `parameters` are those of `ChatParameters`."""
+        return self._run(conversations.chat(self._surface.session, Question.asked("chat", messages, model, parameters)))
+
+    def stream_chat(
+        self, messages: Sequence[Message], *, model: str | None = None, **parameters: Unpack[ChatParameters]
+    ) -> ChatStream:
+        """The answer to a conversation, in pieces as they are made.
+
+        Nothing is sent before the first piece is asked for. Use it in a `with` block if you may leave the loop early:
+        leaving it closes the connection, and the server stops. `result()` gives the whole answer afterwards.
+
+        A stream that fails before its first event is asked again by the stack; one that fails later raises
+        `StreamInterruptedError`, or what the server reported, with the text delivered so far.
+        """
+        return ChatStream(self._surface, Question.asked("stream_chat", messages, model, parameters))
+
+    def embed(self, texts: str | Sequence[str], *, model: str | None = None, force: bool = False) -> Embeddings:
+        """A vector for each text. On 1.x `force=True` vouches for a model whose name does not say that it embeds."""
+        return self._run(conversations.embed(self._surface.session, texts, model, force=force))
+
+    def health_check(self) -> Health:
+        """How the service does: status, loaded models, memory, latency. A service that is not there raises nothing."""
+        return self._run(health.check(self._surface.session))
+
+    def list_models(self) -> list[ModelInfo]:
+        """The models of the service: every known one on 2.x, those on its disk on 1.x."""
+        return self._run(models.list_models(self._surface.session))
+
+    def loaded_models(self) -> list[str]:
+        """The ids of the models in memory."""
+        return self._run(models.loaded_models(self._surface.session))
+
+    def load_model(self, model: str | None = None) -> LoadResult:
+        """Have a model in memory, by alias or id; harmless if it is there. Takes minutes for a large one."""
+        return self._run(models.load_model(self._surface.session, model))
+
+    def unload_model(self, model: str | None = None, *, wait: float = 60.0) -> LoadResult:
+        """Have a model out of memory, once no answer of this client runs on it any more.
+
+        Waits at most `wait` seconds for them and raises `ModelBusyError` then. Other processes are not waited for:
+        unloading under their answers can corrupt a 2.x service.
+        """
+        return self._run(models.unload_model(self._surface.session, model, wait=wait))
+
+    def close(self) -> None:
+        """Close the connections, unless the HTTP client was yours."""
+        if self._surface.owned:
+            self._surface.http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"FoundryClient({self._surface})"
+
+    def _run(self, story: Story[T]) -> T:
+        hands = _Hands(self._surface)
+        step = partial(next, story)
+        while True:
+            try:
+                ask = step()
+            except StopIteration as end:
+                value: T = end.value
+                return value
+            try:
+                answer = hands.answer(ask)
+            except BaseException as error:  # noqa: BLE001 - handed to the story, which knows what it means
+                step = partial(story.throw, error)
+            else:
+                step = partial(story.send, answer)
+
+
+class ChatStream:
+    """An answer while it is made: an iterator over its pieces, and a context manager that ends it.
+
+    `result()` is the whole answer once the pieces are through; before, and after an early end, what there is of it.
+    """
+
+    def __init__(self, surface: Surface, question: Question) -> None:
+        self._hands = _Hands(surface)
+        self._joined = Joined()
+        self._story: StreamStory = conversations.stream(surface.session, question, self._joined)
+        self._answer: object = None
+        self._result: ChatResult | None = None
+
+    def result(self) -> ChatResult:
+        """The pieces joined; `complete` says whether they are the whole answer."""
+        return self._result or self._joined.result(complete=False)
+
+    def close(self) -> None:
+        """End the answer; a server still at work on it stops."""
+        self._story.close()
+        self._hands.close()
+
+    def __iter__(self) -> Iterator[ChatChunk]:
+        return self
+
+    def __next__(self) -> ChatChunk:
+        step = partial(self._story.send, None)
+        try:
+            while True:
+                try:
+                    ask = step()
+                except StopIteration as end:
+                    self._result = end.value or self._result
+                    raise
+                if isinstance(ask, ChatChunk):
+                    return ask
+                try:
+                    answer = self._hands.answer(ask)
+                except BaseException as error:  # noqa: BLE001 - handed to the story, which knows what it means
+                    step = partial(self._story.throw, error)
+                else:
+                    step = partial(self._story.send, answer)
+        except BaseException:
+            self._hands.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()  # a loop that was left without a `with` block: its connection goes back all the same
+
+
+class _Hands:
+    """Answers what the stories ask, for one call; the asynchronous twin stands in async_client.py."""
+
+    def __init__(self, surface: Surface) -> None:
+        self._surface = surface
+        self._response: Any = None  # the library's own
+        self._body: Iterator[bytes] = iter(())
+
+    def answer(self, ask: Ask) -> object:
+        match ask:
+            case Send(operation):
+                return self._send(operation)
+            case Open(operation):
+                return self._open(operation)
+            case Read():
+                return self._read()
+            case Now():
+                return time.perf_counter()
+            case Enter():
+                return self._enter(ask)
+            case Find():
+                return ask_command()
+            case MemoryOf(pid, endpoints):
+                return resident_bytes(pid, endpoints)
+
+    def close(self) -> None:
+        response, self._response = self._response, None
+        if response is not None:
+            response.close()
+
+    def _send(self, operation: Operation[object]) -> Reply:
+        surface = self._surface
+        try:
+            return reply_of(surface.http.send(surface.request(operation)))
+        except surface.library.ConnectError as error:
+            explain_refusal(error, surface.session.url or "")
+            raise
+
+    def _open(self, operation: Operation[object]) -> Reply | Broken:
+        surface = self._surface
+        try:
+            response = surface.http.send(surface.request(operation), stream=True)
+        except surface.library.ConnectError as error:
+            explain_refusal(error, surface.session.url or "")
+            raise
+        except surface.library.RemoteProtocolError as error:
+            return Broken(error)
+        self._response = response
+        if is_stream(response):
+            self._body = response.iter_bytes()
+            return reply_of(response, streams=True)
+        response.read()
+        return reply_of(response)
+
+    def _read(self) -> bytes | Broken | None:
+        try:
+            return next(self._body, None)
+        except self._surface.library.RequestError as error:
+            return Broken(error)
+
+    def _enter(self, ask: Enter) -> bool:
+        occupancy, ended = self._surface.session.occupancy, threading.Event()
+        latest = time.perf_counter() + ask.seconds
+        while not occupancy.enter(ask.use, ended.set):
+            if not ended.wait(max(0.0, latest - time.perf_counter())):
+                occupancy.forget(ended.set)
+                return False
+            ended.clear()
+        return True

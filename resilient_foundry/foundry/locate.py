@@ -1,0 +1,124 @@
+"""Where the service is: what the caller says, what the environment says, what the `foundry` command says.
+
+There is no fixed port in any generation, and ports are not scanned.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from typing import Protocol, runtime_checkable
+
+from resilient_foundry.foundry.errors import ServiceNotFoundError
+from resilient_foundry.foundry.settings import ENDPOINT, url
+from resilient_foundry.foundry.wire import items, mapping
+
+COMMAND_SECONDS = 10.0
+"""Seconds that each question to the `foundry` command may take; it starts a .NET program."""
+
+_URL = re.compile(r"https?://[^\s/\"']+:\d+")
+_WHERE = ("urls", "url", "service_uri", "endpoint")
+"""Attributes that hold a URL: of the managers of foundry-local-sdk 1.x and 2.x, of `LocalRuntime`, and of 0.x."""
+
+
+@runtime_checkable
+class HasUrls(Protocol):
+    """The manager of foundry-local-sdk 1.x and 2.x, once its web service is started."""
+
+    @property
+    def urls(self) -> object:
+        """Base URLs, or None."""
+
+
+@runtime_checkable
+class HasUrl(Protocol):
+    """What stands for one service, such as `LocalRuntime`."""
+
+    @property
+    def url(self) -> object:
+        """The base URL."""
+
+
+@runtime_checkable
+class HasEndpoint(Protocol):
+    """The manager of foundry-local-sdk 0.x."""
+
+    @property
+    def endpoint(self) -> object:
+        """The base URL with /v1."""
+
+
+Service = str | HasUrls | HasUrl | HasEndpoint
+"""A URL, or an object that knows one."""
+
+
+def url_of(service: Service) -> str:
+    """The base URL that the argument names; `SettingsError` for what is none.
+
+    `ServiceNotFoundError` for a manager whose web service was not started.
+    """
+    if isinstance(service, str):
+        return url("base_url", service)
+    for name in _WHERE:
+        value: object = getattr(service, name, None)
+        listed = items(value)
+        value = listed[0] if listed else value
+        if isinstance(value, str) and value:
+            return url(f"{type(service).__name__}.{name}", value)
+    if not any(hasattr(service, name) for name in _WHERE):
+        raise TypeError(f"base_url is a URL or a manager of foundry-local-sdk, not {type(service).__name__}")
+    raise ServiceNotFoundError(
+        f"the {type(service).__name__} has no URL: its web service is not running, so call start_web_service() first"
+    )
+
+
+def ask_command(seconds: float = COMMAND_SECONDS) -> str:
+    """The base URL that the `foundry` command tells; raises `ServiceNotFoundError` that says what to do."""
+    command = shutil.which("foundry")
+    if command is None:
+        raise ServiceNotFoundError(_what_to_do("there is no `foundry` command to ask"))
+    told = _first_url(_run([command, "server", "status", "-o", "json"], seconds))
+    if told is None:
+        told = _first_match(_run([command, "service", "status"], seconds))
+    if told is None:
+        raise ServiceNotFoundError(_what_to_do("the `foundry` command knows of no running service"))
+    return url("the URL that the `foundry` command told", told)
+
+
+def _what_to_do(why: str) -> str:
+    return (
+        f"no Foundry Local service was found: {ENDPOINT} is not set, and {why}; start the service "
+        "(`foundry service start`, or start_web_service() of foundry-local-sdk), or pass base_url="
+    )
+
+
+def _run(arguments: list[str], seconds: float) -> str:
+    """What the command prints; nothing if it fails or takes too long. Both are an answer: it does not know."""
+    try:
+        done = subprocess.run(  # noqa: S603 - the user's own command, fixed arguments, no shell
+            arguments, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.decode("utf-8", "replace")
+
+
+def _first_url(printed: str) -> str | None:
+    """The first of `webUrls` in the JSON object that stands somewhere after lines of noise."""
+    decoder = json.JSONDecoder()
+    for brace in re.finditer(r"\{", printed):
+        try:
+            value: object = decoder.raw_decode(printed, brace.start())[0]
+        except (ValueError, RecursionError):
+            continue
+        urls = items((mapping(value) or {}).get("webUrls"))
+        if urls:
+            return next((one for one in urls if isinstance(one, str) and one), None)
+    return None
+
+
+def _first_match(printed: str) -> str | None:
+    found = _URL.search(printed)
+    return found[0] if found else None

@@ -1,0 +1,215 @@
+"""Every endpoint that the client uses, as a value: how it is asked, and how its answer is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TypeVar
+
+from resilient_foundry.flow import CallOptions
+from resilient_foundry.foundry import markup, payloads
+from resilient_foundry.foundry.answers import error_of
+from resilient_foundry.foundry.asks import Operation, Reply
+from resilient_foundry.foundry.errors import (
+    FoundryError,
+    InferenceError,
+    LoadFailedError,
+    NotFoundryError,
+    ProtocolError,
+)
+from resilient_foundry.foundry.generations import Generation, generation_of
+from resilient_foundry.foundry.payloads import ChatResult, Embeddings, ModelInfo, ServiceStatus
+from resilient_foundry.foundry.wire import encode, integer, items, segment, text
+
+T = TypeVar("T")
+
+STATUS_SECONDS = 15.0
+"""1.x answers /status after a second while it generates."""
+LOAD_SECONDS = 900.0
+"""Large models take minutes to load."""
+DEFAULT_CAP = 2048
+"""Tokens after which both generations stop when max_tokens was not given; 1.x then says `stop`."""
+
+_PROVIDER = "foundry_local"
+
+
+def status(*, patience: float) -> Operation[ServiceStatus]:
+    """GET /status: which service is there."""
+    return _get("status", "/status", _read_status, min(STATUS_SECONDS, patience))
+
+
+def old_status(*, patience: float) -> Operation[bool]:
+    """GET /openai/status: whether a service of generation 0.x is there."""
+
+    def answers(reply: Reply) -> bool:
+        return reply.status == 200 and reply.body.lstrip().startswith(b"{")  # noqa: PLR2004 - RFC 9110
+
+    return _get("status", "/openai/status", answers, min(STATUS_SECONDS, patience))
+
+
+def list_models(generation: Generation, *, patience: float) -> Operation[tuple[ModelInfo, ...]]:
+    """GET /v1/models: every model known (2.x), or downloaded (1.x)."""
+    return _get("list_models", "/v1/models", _reader(generation, payloads.read_models), patience)
+
+
+def loaded_models(generation: Generation, *, patience: float) -> Operation[tuple[str, ...]]:
+    """GET /models/loaded: the ids in memory."""
+    return _get("loaded_models", "/models/loaded", _reader(generation, payloads.read_loaded), patience)
+
+
+def load(generation: Generation, name: str, *, patience: float) -> Operation[str | None]:
+    """GET /models/load/{name}: changes state although it is a GET; idempotent."""
+    path = f"/models/load/{segment(name)}"
+    read = _reader(generation, payloads.read_state)
+
+    def read_load(reply: Reply) -> str | None:
+        try:
+            return read(reply)
+        except InferenceError as error:
+            if reply.body:
+                raise
+            raise LoadFailedError(  # 1.x: whatever the reason is
+                f"the service could not load {name!r}, and gave no reason", status=reply.status
+            ) from error
+
+    return _get("load_model", path, read_load, max(LOAD_SECONDS, patience), model=name)
+
+
+def unload(generation: Generation, name: str, *, patience: float) -> Operation[str | None]:
+    """GET /models/unload/{name}: changes state although it is a GET; idempotent."""
+    path = f"/models/unload/{segment(name)}"
+    return _get("unload_model", path, _reader(generation, payloads.read_state), patience, model=name)
+
+
+def chat(generation: Generation, body: Mapping[str, object], *, stream: bool, patience: float) -> Operation[ChatResult]:
+    """POST /v1/chat/completions. Repeating it does no harm, unless the server is to store it."""
+    sent = dict(body)
+    if stream:
+        sent["stream"] = True  # 2.x takes nothing but a literal true
+        if generation is Generation.TWO:
+            sent["stream_options"] = {"include_usage": True}
+    read = _reader(generation, payloads.read_chat)
+    capped = generation is Generation.ONE and "max_tokens" not in body
+
+    def read_result(reply: Reply) -> ChatResult:
+        return replace(settle(read(reply), generation, capped=capped), resilience=reply.resilience)
+
+    return _post("/v1/chat/completions", sent, read_result, "chat", patience, stream=stream)
+
+
+def embeddings(generation: Generation, model: str, texts: list[str], *, patience: float) -> Operation[Embeddings]:
+    """POST /v1/embeddings: pure, so repeatable."""
+    read = _reader(generation, payloads.read_embeddings)
+
+    def read_vectors(reply: Reply) -> Embeddings:
+        found = read(reply)
+        if len(found.vectors) != len(texts):
+            raise ProtocolError(f"{len(texts)} texts came back as {len(found.vectors)} embeddings", body=reply.body)
+        return replace(found, resilience=reply.resilience)
+
+    return _post("/v1/embeddings", {"model": model, "input": texts}, read_vectors, "embeddings", patience)
+
+
+def settle(result: ChatResult, generation: Generation, *, capped: bool) -> ChatResult:
+    """An answer as both generations should have given it.
+
+    An empty one is a space on 2.x; 1.x leaves thoughts and tool markup in the text, and says `stop` where its default
+    cap of 2048 tokens ended the answer.
+    """
+    tokens = result.usage.completion_tokens if result.usage else None
+    if result.content == " " and tokens == 0:
+        result = replace(result, content="")
+    if generation is not Generation.ONE:
+        return result
+    said, thought = markup.part(result.content)
+    if result.tool_calls:
+        said = markup.without_tool_calls(said)
+    reasoning = thought if result.reasoning is None else result.reasoning
+    result = replace(result, content=said, reasoning=reasoning)
+    if capped and tokens == DEFAULT_CAP and result.finish_reason == "stop":
+        result = replace(result, finish_reason="length")
+    return result
+
+
+def failure(reply: Reply, generation: Generation | None) -> FoundryError:
+    """What this answer means, with its ledger."""
+    error = error_of(reply.status, reply.headers, reply.body, generation)
+    error.resilience = reply.resilience
+    return error
+
+
+def _get(
+    name: str, path: str, read: Callable[[Reply], T], patience: float, *, model: str | None = None
+) -> Operation[T]:
+    attributes = {"gen_ai.provider.name": _PROVIDER, **({"gen_ai.request.model": model} if model else {})}
+    options = CallOptions(repeatable=True, name=f"foundry_local {name}", attributes=attributes)
+    return Operation("GET", path, read, options, patience=patience, headers={"Accept": "application/json"})
+
+
+def _post(
+    path: str,
+    body: Mapping[str, object],
+    read: Callable[[Reply], T],
+    name: str,
+    patience: float,
+    *,
+    stream: bool = False,
+) -> Operation[T]:
+    model = str(body["model"])
+    attributes: dict[str, str | int | float | bool] = {
+        "gen_ai.operation.name": name,
+        "gen_ai.provider.name": _PROVIDER,
+        "gen_ai.request.model": model,
+    }
+    for key in ("max_tokens", "temperature", "top_p", "seed"):
+        value = body.get(key)
+        if isinstance(value, int | float):
+            attributes[f"gen_ai.request.{key}"] = value
+    if stream:
+        attributes["gen_ai.request.stream"] = True
+    options = CallOptions(
+        repeatable=None if body.get("store") else True, name=f"{name} {model}", kind="client", attributes=attributes
+    )
+    accept = "text/event-stream, application/json" if stream else "application/json"
+    headers = {"Accept": accept, "Content-Type": "application/json"}
+    return Operation("POST", path, read, options, body=encode(body), patience=patience, headers=headers)
+
+
+def _reader(generation: Generation, read: Callable[[bytes], T]) -> Callable[[Reply], T]:
+    def read_reply(reply: Reply) -> T:
+        if reply.status >= 300:  # noqa: PLR2004 - RFC 9110
+            raise failure(reply, generation)
+        try:
+            return read(reply.body)
+        except FoundryError as error:
+            error.status = reply.status
+            error.resilience = reply.resilience
+            raise
+
+    return read_reply
+
+
+def _read_status(reply: Reply) -> ServiceStatus:
+    """A server that does not answer this as Foundry Local does is none."""
+    if reply.status in {429, 503}:
+        raise failure(reply, None)
+    try:
+        raw: payloads.Raw = payloads.read_object(reply.body, "the status") if reply.status < 300 else {}  # noqa: PLR2004 - RFC 9110
+    except ProtocolError:
+        raw = {}
+    generation = generation_of(raw)
+    if generation is None:
+        error = NotFoundryError(
+            f"what answers there is no Foundry Local: GET /status gave {reply.status}",
+            status=reply.status,
+            body=reply.body,
+        )
+        error.resilience = reply.resilience
+        raise error
+    return ServiceStatus(
+        generation=generation,
+        endpoints=tuple(url for url in items(raw.get("endpoints")) or () if isinstance(url, str)),
+        pid=integer(raw.get("pid")),
+        cache=text(raw.get("modelCachePath")) or text(raw.get("modelDirPath")),
+        raw=raw,
+    )

@@ -1,0 +1,135 @@
+"""The real 2.x runtime, six ways: two libraries, synchronous, asyncio and trio."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from resilient_foundry.foundry import (
+    AsyncFoundryClient,
+    ContextLengthExceededError,
+    FoundryClient,
+    Generation,
+    InvalidRequestError,
+    ModelNotFoundError,
+    ModelNotLoadedError,
+)
+from resilient_foundry.foundry.runtime import LocalRuntime
+
+pytestmark = pytest.mark.xdist_group("runtime")
+
+
+@pytest.fixture(scope="module")
+def runtime() -> Iterator[LocalRuntime]:
+    """One for all of these tests."""
+    with LocalRuntime() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def alias(runtime: LocalRuntime) -> str:
+    """Of the model that it serves."""
+    return runtime.models[0].alias
+
+
+@pytest.fixture(params=["httpx", "httpx2"])
+def way(request: pytest.FixtureRequest) -> Any:
+    """Both HTTP libraries."""
+    return request.param
+
+
+def test_a_chat_and_a_stream_say_the_same(runtime: LocalRuntime, way: Any, alias: str) -> None:
+    """By alias, with retry, circuit breaker and time limits under the client."""
+    with FoundryClient(runtime, library=way, model=alias) as client:
+        answer = client.complete("hello", max_tokens=40)
+        with client.stream_complete("hello", max_tokens=40) as stream:
+            pieces = [chunk.content for chunk in stream if chunk.content]
+    assert len(pieces) > 3
+    assert "".join(pieces) == answer.content == stream.result().content
+    assert stream.result().usage == answer.usage
+    assert answer.resilience is not None
+    assert len(answer.resilience.attempts) == 1
+
+
+def test_sixteen_threads_share_a_client(runtime: LocalRuntime, way: Any, alias: str) -> None:
+    """Nothing mixes."""
+    answers: list[str] = []
+    with FoundryClient(runtime, library=way, model=alias) as client:
+        expected = client.complete("hello", max_tokens=20).content
+        threads = [
+            threading.Thread(target=lambda: answers.append(client.complete("hello", max_tokens=20).content))
+            for _ in range(16)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+    assert answers == [expected] * 16
+
+
+@pytest.mark.anyio
+async def test_the_asynchronous_client_streams(runtime: LocalRuntime, way: Any, alias: str) -> None:
+    """Under asyncio and trio."""
+    async with AsyncFoundryClient(runtime.url, library=way, model=alias) as client:
+        answer = await client.complete("hello", max_tokens=20)
+        stream = client.stream_complete("hello", max_tokens=20)
+        assert "".join([chunk.content async for chunk in stream]) == answer.content
+        assert (await client.health_check()).status == "healthy"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])  # httpcore leaves generators behind here, of which trio warns
+async def test_an_asynchronous_stream_may_be_left_early(runtime: LocalRuntime, way: Any, alias: str) -> None:
+    """Its connection is closed, and the client goes on."""
+    async with AsyncFoundryClient(runtime.url, library=way, model=alias) as client:
+        async with client.stream_complete("hello") as stream:
+            first = await anext(stream)
+        assert (stream.result().content, stream.result().complete) == (first.content, False)
+        assert (await client.complete("hello", max_tokens=5)).content
+
+
+def test_health_tells_the_memory_of_the_service(runtime: LocalRuntime, way: Any) -> None:
+    """Of its own process, in bytes."""
+    with FoundryClient(runtime, library=way) as client:
+        health = client.health_check()
+    assert (health.status, health.generation, health.url) == ("healthy", Generation.TWO, runtime.url)
+    assert health.memory_usage is not None
+    assert health.memory_usage > 1_000_000
+    assert health.latency is not None
+
+
+def test_errors_of_the_real_server_have_their_classes(runtime: LocalRuntime, way: Any, alias: str) -> None:
+    """One sentence each, with its words kept."""
+    with FoundryClient(runtime, library=way, model=alias) as client:
+        with pytest.raises(ModelNotFoundError):
+            client.complete("hi", model="no-such-model")
+        with pytest.raises(ModelNotFoundError) as caught:
+            client.complete("hi", model="no-such:1")
+        assert (caught.value.status, b"No model matching" in caught.value.body) == (404, True)
+        with pytest.raises(ContextLengthExceededError) as too_long:
+            client.complete("hi", max_tokens=2**31 - 1)
+        assert too_long.value.limit is not None
+        with pytest.raises(ContextLengthExceededError):
+            list(client.stream_complete("hi", max_tokens=2**31 - 1))
+        tool = {"type": "function", "function": {"name": "add"}}
+        with pytest.raises(InvalidRequestError, match="can't call tools"):
+            client.complete("hi", tools=[tool])
+        with pytest.raises(InvalidRequestError, match="no embedding model"):
+            client.embed("hi")
+
+
+def test_a_model_is_unloaded_and_loaded_again(runtime: LocalRuntime, way: Any, alias: str) -> None:
+    """And a chat in between says what is missing."""
+    with FoundryClient(runtime, library=way) as client:
+        first = client.load_model(alias)
+        assert first.id is not None
+        assert client.unload_model(alias).state == "unloaded"
+        with pytest.raises(ModelNotLoadedError):
+            client.complete("hi", model=first.id)
+        again = client.load_model(first.id)
+        assert (again.state, again.id) == ("loaded", first.id)
+        assert first.id in client.loaded_models()
+        assert [model.id for model in client.list_models() if model.loaded] == [first.id]
