@@ -15,7 +15,7 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 
 
-def test_begins_with_the_demo_and_the_tests_a_line_each():
+def test_begins_with_the_demo_and_the_tests_a_line_each() -> None:
     """Both lines install what they need, so that they can be pasted into a machine that has nothing."""
     demo, tests = (block.strip() for block in blocks("sh")[:2])
     assert demo.endswith("resilient-foundry demo")
@@ -25,7 +25,7 @@ def test_begins_with_the_demo_and_the_tests_a_line_each():
         assert line.startswith("python3 -m venv .venv && .venv/bin/pip install -e ")
 
 
-def test_python_blocks_run(capsys: pytest.CaptureFixture[str]):
+def test_python_blocks_run(capsys: pytest.CaptureFixture[str]) -> None:
     """What a reader copies works as it stands; names of one block are known to the next."""
     with LocalRuntime() as runtime:
         names: dict[str, Any] = {"SERVICE": runtime.url, "MODEL": runtime.models[0].id}
