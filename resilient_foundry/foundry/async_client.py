@@ -33,6 +33,7 @@ from resilient_foundry.foundry.chat_stream import Joined
 from resilient_foundry.foundry.connect import AsyncHTTPClient, LibraryName, explain_refusal, is_stream, reply_of
 from resilient_foundry.foundry.conversations import Question
 from resilient_foundry.foundry.locate import Service, ask_command
+from resilient_foundry.foundry.occupancy import Waiter
 from resilient_foundry.foundry.payloads import ChatChunk, ChatResult, Embeddings, Health, LoadResult, ModelInfo
 from resilient_foundry.foundry.process import resident_bytes
 from resilient_foundry.foundry.rules import ChatParameters, Message, messages_of
@@ -326,16 +327,17 @@ class _Hands:
             return Broken(error)
 
     async def _enter(self, ask: Enter) -> bool:
-        occupancy = self._surface.session.occupancy
+        occupancy, ended = self._surface.session.occupancy, anyio.Event()
+        waiter = Waiter(ask.use, ended.set)
         latest = time.perf_counter() + ask.seconds
-        while True:
-            ended = anyio.Event()
-            if occupancy.enter(ask.use, ended.set):
-                return True
-            try:
-                with anyio.fail_after(max(0.0, latest - time.perf_counter())):
+        try:
+            while not occupancy.enter(waiter):
+                with anyio.move_on_after(max(0.0, latest - time.perf_counter())) as scope:
                     await ended.wait()
-            except TimeoutError:
-                return False
-            finally:
-                occupancy.forget(ended.set)
+                if scope.cancelled_caught:
+                    return False
+                ended = anyio.Event()
+                waiter.wake = ended.set
+            return True
+        finally:
+            occupancy.forget(waiter)

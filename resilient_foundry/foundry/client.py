@@ -29,6 +29,7 @@ from resilient_foundry.foundry.chat_stream import Joined
 from resilient_foundry.foundry.connect import HTTPClient, LibraryName, explain_refusal, is_stream, reply_of
 from resilient_foundry.foundry.conversations import Question
 from resilient_foundry.foundry.locate import Service, ask_command
+from resilient_foundry.foundry.occupancy import Waiter
 from resilient_foundry.foundry.payloads import ChatChunk, ChatResult, Embeddings, Health, LoadResult, ModelInfo
 from resilient_foundry.foundry.process import resident_bytes
 from resilient_foundry.foundry.rules import ChatParameters, Message, messages_of
@@ -307,10 +308,13 @@ class _Hands:
 
     def _enter(self, ask: Enter) -> bool:
         occupancy, ended = self._surface.session.occupancy, threading.Event()
+        waiter = Waiter(ask.use, ended.set)
         latest = time.perf_counter() + ask.seconds
-        while not occupancy.enter(ask.use, ended.set):
-            if not ended.wait(max(0.0, latest - time.perf_counter())):
-                occupancy.forget(ended.set)
-                return False
-            ended.clear()
-        return True
+        try:
+            while not occupancy.enter(waiter):
+                if not ended.wait(max(0.0, latest - time.perf_counter())):
+                    return False
+                ended.clear()
+            return True
+        finally:
+            occupancy.forget(waiter)

@@ -83,6 +83,8 @@ def stream(session: Session, question: Question, joined: Joined) -> StreamStory:
         yield chunk
         return result
     operation = _operation(session, generation, chosen, question, stream=True)
+    if generation is Generation.ONE:
+        yield from _see_loaded(session, chosen)
     use = yield from _occupied(session, chosen)
     started = yield from now()
     try:
@@ -104,6 +106,18 @@ def stream(session: Session, question: Question, joined: Joined) -> StreamStory:
     finally:
         session.occupancy.leave(use)
     return replace(result, elapsed=(yield from now()) - started, resilience=reply.resilience)
+
+
+def _see_loaded(session: Session, chosen: Chosen) -> Story[None]:
+    """1.x cuts the stream of a model that is not loaded, which looks like a broken network and opens circuits."""
+    if chosen.key in session.seen:
+        return
+    others = yield from models.missing_on_1(session, chosen.key)
+    if others is not None:
+        raise ModelNotLoadedError(
+            f"{chosen.key!r} is not among the loaded models of the service ({others}): call load_model first"
+        )
+    session.seen |= {chosen.key}
 
 
 def _read_stream(session: Session, chosen: Chosen, reader: ChatReader, reply: Reply) -> StreamStory:
@@ -143,14 +157,15 @@ def _explained(session: Session, chosen: Chosen, error: StreamInterruptedError) 
     if session.generation is not Generation.ONE or error.chunks:
         return error
     try:
-        loaded = yield from models.loaded_names(session)
+        others = yield from models.missing_on_1(session, chosen.key)
     except session.failures as unanswered:
         error.add_note(f"what is loaded could not be asked either: {unanswered!r}")
         return error
-    if chosen.key not in loaded:
+    if others is not None:
+        session.seen -= {chosen.key}
         return ModelNotLoadedError(
             f"the service cut the stream before its first chunk, and {chosen.key!r} is not among its loaded models "
-            f"({', '.join(sorted(loaded)) or 'there are none'}): call load_model first"
+            f"({others}): call load_model first"
         )
     return StreamInterruptedError(
         f"{error.message}; the likely cause: prompt and max_tokens are beyond the model's room, which the same call "

@@ -54,12 +54,17 @@ def loaded_models(session: Session) -> Story[list[str]]:
     return list((yield from send(operations.loaded_models(generation, patience=session.patience))))
 
 
-def loaded_names(session: Session) -> Story[frozenset[str]]:
-    """Every name of every loaded model on 1.x: id, name and alias."""
+def missing_on_1(session: Session, key: str) -> Story[str | None]:
+    """Which models are loaded, in a few words, if this one is not among them on 1.x; None if it is, or nobody knows."""
     loaded = yield from loaded_models(session)
+    if not loaded:
+        return "there are none"
     known = yield from _on_disk(session)
-    names = [model.alias for model in known if model.alias and is_loaded(model.id, loaded)]
-    return frozenset([*loaded, *(one.partition(":")[0] for one in loaded), *names])
+    if not known:
+        return None  # its catalog can't be reached, so an alias says nothing
+    aliases = [model.alias for model in known if model.alias and is_loaded(model.id, loaded)]
+    names = {one.lower() for one in [*loaded, *(one.partition(":")[0] for one in loaded), *aliases]}
+    return None if key.lower() in names else _few(loaded)
 
 
 def choose(session: Session, model: str | None) -> Story[Chosen]:

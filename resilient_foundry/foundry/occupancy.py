@@ -23,33 +23,53 @@ class Use:
         return (self.alone or other.alone) and not self.names.isdisjoint(other.names)
 
 
+@dataclass(slots=True, eq=False)
+class Waiter:
+    """Somebody who wants to begin a use; `wake` is called, from any thread, when it may be worth trying again."""
+
+    use: Use
+    wake: Callable[[], None]
+
+
 class Occupancy:
-    """The uses going on. State of one client, shared by its threads or tasks; held under a short lock."""
+    """The uses going on, and who waits. State of one client, shared by its threads or tasks; under a short lock.
+
+    While somebody waits to be alone, no further use of that model begins, or a busy client would never unload.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._uses: list[Use] = []
-        self._waiting: list[Callable[[], None]] = []
+        self._waiting: list[Waiter] = []
 
-    def enter(self, use: Use, wake: Callable[[], None]) -> bool:
-        """Begin this use, if it meets no other; else `wake` is called once when one of them ends."""
+    def enter(self, waiter: Waiter) -> bool:
+        """Begin the use, if it meets no other; else the waiter is woken when one of them ends."""
+        use = waiter.use
         with self._lock:
-            if any(use.meets(other) for other in self._uses):
-                self._waiting.append(wake)
+            before = [] if use.alone else [other.use for other in self._waiting if other.use.alone]
+            if any(use.meets(other) for other in (*self._uses, *before)):
+                if waiter not in self._waiting:
+                    self._waiting.append(waiter)
                 return False
             self._uses.append(use)
+            if waiter in self._waiting:
+                self._waiting.remove(waiter)
             return True
+
+    def forget(self, waiter: Waiter) -> None:
+        """It waits no more; whoever waited behind it is woken. Harmless for one that has entered."""
+        with self._lock:
+            if waiter not in self._waiting:
+                return
+            self._waiting.remove(waiter)
+            waiting = list(self._waiting)
+        for other in waiting:
+            other.wake()
 
     def leave(self, use: Use) -> None:
         """End this use."""
         with self._lock:
             self._uses.remove(use)
-            waiting, self._waiting = self._waiting, []
-        for wake in waiting:
-            wake()
-
-    def forget(self, wake: Callable[[], None]) -> None:
-        """Wake this one no more."""
-        with self._lock:
-            if wake in self._waiting:
-                self._waiting.remove(wake)
+            waiting = list(self._waiting)
+        for waiter in waiting:
+            waiter.wake()

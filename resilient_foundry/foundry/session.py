@@ -28,6 +28,8 @@ class Session:
     generation: Generation | None = None
     ids: dict[str, str] = field(default_factory=dict[str, str])
     """Alias to exact id, as learned on 2.x."""
+    seen: frozenset[str] = frozenset()
+    """Keys of models that were seen loaded on 1.x."""
     occupancy: Occupancy = field(default_factory=Occupancy)
 
     def chosen(self, model: str | None) -> str:

@@ -28,6 +28,7 @@ from tests.foundry.servers import (
     delta,
     delta_on_1,
     events,
+    fault,
     reply,
     usage,
     whole,
@@ -250,13 +251,30 @@ def test_a_whole_answer_to_a_stream_is_one_chunk(connect: Connect) -> None:
 
 def test_an_empty_cut_stream_of_1_is_explained(connect: Connect) -> None:
     """1.x has no other way to say that a model is not loaded, or that a prompt is too long."""
-    with pytest.raises(
-        ModelNotLoadedError, match=r"cut the stream before its first chunk, and 'phi-4-mini' is not among"
-    ):
-        list(connect(One()).stream_complete("hi", model="phi-4-mini"))
+    server = one(events(delta_on_1("a", "stop")))
+    client = connect(server, model="phi-4-mini")
+    list(client.stream_complete("hi"))
+    server.loaded.clear()  # by somebody else
+    with pytest.raises(ModelNotLoadedError, match=r"cut the stream before its first chunk, and 'phi-4-mini' is not"):
+        list(client.stream_complete("hi"))
     server = one(Answer(200, b"", EVENT_STREAM, cut=True))
     with pytest.raises(StreamInterruptedError, match="the likely cause: prompt and max_tokens"):
         list(connect(server).stream_complete("hi", model="phi-4-mini"))
+
+
+def test_a_model_that_1_has_not_loaded_is_not_streamed(connect: Connect) -> None:
+    """The cut connection would look like a failing network, and open the circuit for everybody."""
+    server = One(loaded=["llama:1"])
+    with pytest.raises(ModelNotLoadedError, match=r"not among the loaded models of the service \(llama:1\)"):
+        list(connect(server).stream_complete("hi", model="phi-4-mini"))
+    assert server.chat_bodies == []
+
+
+def test_1_streams_when_its_catalog_is_out(connect: Connect) -> None:
+    """Nobody knows then what an alias means, so the service is asked."""
+    server = one(events(delta_on_1("a", "stop")))
+    server.script["/v1/models"] = [fault(500, "catalog")]
+    assert [chunk.content for chunk in connect(server).stream_complete("hi", model="phi-4-mini")] == ["a"]
 
 
 def test_a_stream_left_early_keeps_what_it_had(connect: Connect) -> None:
