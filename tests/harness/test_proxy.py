@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from resilient_foundry.foundry.runtime import ENDLESS, RESILIENCE, LocalRuntime
-from resilient_foundry.harness.proxy import (
+from resilient_foundry.harness.faults import (
     Answer,
     CloseSilently,
     Comments,
@@ -25,7 +25,6 @@ from resilient_foundry.harness.proxy import (
     Delay,
     Drip,
     Fault,
-    FaultProxy,
     InBandError,
     Pass,
     Plan,
@@ -38,6 +37,7 @@ from resilient_foundry.harness.proxy import (
     each,
     each_post,
 )
+from resilient_foundry.harness.proxy import FaultProxy
 
 QUESTION = {"model": RESILIENCE.id, "messages": [{"role": "user", "content": "Say something."}]}
 STREAMED = QUESTION | {"stream": True}
@@ -362,17 +362,23 @@ def test_a_client_that_leaves_with_a_reset_stops_the_server(through: Through, ru
     proxy, _ = through()
     process = psutil.Process(runtime.pid)
 
-    def is_busy() -> bool:
-        busy: float = process.cpu_percent(interval=0.1)  # per cent of a core
-        return busy > 50
+    def spent() -> float:
+        times = process.cpu_times()  # seconds of computing, however many share the machine
+        return float(times.user + times.system)
+
+    def rests() -> bool:
+        before = spent()
+        threading.Event().wait(0.3)
+        return spent() - before < 0.05
 
     body = json.dumps(QUESTION | {"model": ENDLESS.id, "max_tokens": 60_000}).encode()
     head = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode()
     with socket.create_connection(("127.0.0.1", urlsplit(proxy.url).port or 0)) as client:
+        at_rest = spent()
         client.sendall(head + body)
-        assert eventually(is_busy)
+        assert eventually(lambda: spent() > at_rest + 0.2)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    assert eventually(lambda: not is_busy(), within=5)
+    assert eventually(rests)
     assert proxy.requests[0].sent_down == 0
 
 

@@ -25,7 +25,8 @@ from resilient_foundry.events import (
 )
 from resilient_foundry.flow import Flow, Proceed, Request, Response, listen
 from resilient_foundry.foundry import FoundryClient, FoundryError, StreamInterruptedError, judge
-from resilient_foundry.harness.proxy import Fault, FaultProxy, Pass
+from resilient_foundry.harness.faults import Fault, Pass
+from resilient_foundry.harness.proxy import FaultProxy
 from resilient_foundry.policies.backoff import Backoff
 from resilient_foundry.policies.breaker import CircuitBreaker
 from resilient_foundry.policies.deadline import Deadline

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from resilient_foundry.harness.proxy import (
+from resilient_foundry.harness.faults import (
     Answer,
     CloseSilently,
     CutAfterEvents,
