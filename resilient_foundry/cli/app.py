@@ -6,7 +6,6 @@ import logging
 import os
 from typing import Annotated
 
-import click
 import httpx
 import typer
 
@@ -19,9 +18,6 @@ from resilient_foundry.cli.output import complain
 from resilient_foundry.errors import ResilienceError
 from resilient_foundry.foundry import FoundryError, SettingsError
 from resilient_foundry.foundry.runtime import RuntimeStartError
-
-INTERRUPTED = 130
-"""What shells report of a program that Ctrl-C ended: 128 + SIGINT."""
 
 app = typer.Typer(
     help="Resilient HTTP for Foundry Local: see it survive, talk to it, look after it.",
@@ -121,12 +117,7 @@ def run() -> int:
     """Run the command; gives the exit code. What went wrong is one sentence on standard error."""
     _log()
     try:
-        code: object = app(standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        return INTERRUPTED
+        app()  # prints usage errors itself, and ends by SystemExit
     except (
         FoundryError,
         ResilienceError,
@@ -140,7 +131,7 @@ def run() -> int:
     ) as error:
         complain(error)
         return 1
-    return code if isinstance(code, int) else 0
+    return 0
 
 
 def _log() -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 import threading
-from types import FrameType
+from collections.abc import Generator
 
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
@@ -14,15 +15,9 @@ from resilient_foundry.foundry.runtime import LocalRuntime
 
 
 def run(*, model: str | None, port: int, as_json: bool) -> None:
-    """Start the runtime, say where it is, and wait."""
-    stop = threading.Event()
-
-    def end(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    with _runtime(model, port) as runtime:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, end)
+    """Start the runtime, say where it is, and wait. SIGTERM ends it as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with _serving(model, port) as runtime, contextlib.suppress(KeyboardInterrupt):
         if as_json:
             print_json({"url": runtime.url, "pid": runtime.pid, "models": runtime.models})
             sys.stdout.flush()
@@ -33,15 +28,22 @@ def run(*, model: str | None, port: int, as_json: bool) -> None:
             console.print("Try, in another terminal:")
             console.print(f"  resilient-foundry chat --url {runtime.url} 'What is resilience?'")
             console.print("Ctrl-C ends it.")
-        stop.wait()
+        threading.Event().wait()
 
 
-def _runtime(model: str | None, port: int) -> LocalRuntime:
+@contextlib.contextmanager
+def _serving(model: str | None, port: int) -> Generator[LocalRuntime]:
     if model is None:
-        return LocalRuntime(port=port).start()
+        with LocalRuntime(port=port) as runtime:
+            yield runtime
+        return
     columns = (TextColumn("downloading {task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=errors) as progress:
-        task = progress.add_task(model, total=100.0)
-        return LocalRuntime(
-            model=model, port=port, on_progress=lambda percent: progress.update(task, completed=percent)
-        ).start()
+    progress = Progress(*columns, console=errors)
+    task = progress.add_task(model, total=100.0)
+    runtime = LocalRuntime(model=model, port=port, on_progress=lambda percent: progress.update(task, completed=percent))
+    try:
+        with progress:
+            runtime.start()
+        yield runtime
+    finally:
+        runtime.close()
