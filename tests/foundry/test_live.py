@@ -13,11 +13,21 @@ from resilient_foundry.foundry import (
     ContextLengthExceededError,
     FoundryClient,
     Generation,
+    InferenceError,
     InvalidRequestError,
     ModelNotFoundError,
     ModelNotLoadedError,
 )
-from resilient_foundry.foundry.runtime import LocalRuntime
+from resilient_foundry.foundry.runtime import (
+    BREAKING,
+    EMBEDDING,
+    EMPTY,
+    SPLIT_UTF8,
+    THINKING,
+    TOOL_CALL,
+    BuiltinModel,
+    LocalRuntime,
+)
 
 pytestmark = pytest.mark.xdist_group("runtime")
 
@@ -133,3 +143,65 @@ def test_a_model_is_unloaded_and_loaded_again(runtime: LocalRuntime, way: Any, a
         assert (again.state, again.id) == ("loaded", first.id)
         assert first.id in client.loaded_models()
         assert [model.id for model in client.list_models() if model.loaded] == [first.id]
+
+
+@pytest.fixture(scope="module")
+def scripted() -> Iterator[LocalRuntime]:
+    """Models whose answers are known beforehand."""
+    with LocalRuntime(TOOL_CALL, THINKING, SPLIT_UTF8, EMPTY, BREAKING, EMBEDDING) as started:
+        yield started
+
+
+def test_tool_calls_of_the_real_server_are_read(scripted: LocalRuntime, way: Any) -> None:
+    """Whole and streamed alike."""
+    tool = {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}
+    with FoundryClient(scripted, library=way, model=TOOL_CALL.alias) as client:
+        whole = client.complete("the weather?", tools=[tool])
+        stream = client.stream_complete("the weather?", tools=[tool])
+        list(stream)
+    for result in (whole, stream.result()):
+        (call,) = result.tool_calls
+        assert (call.name, result.finish_reason, result.content) == ("get_weather", "tool_calls", "")
+        assert "city" in call.arguments
+
+
+def test_thoughts_of_the_real_server_are_told_from_its_answer(scripted: LocalRuntime, way: Any) -> None:
+    """Whole and streamed alike."""
+    with FoundryClient(scripted, library=way, model=THINKING.alias) as client:
+        whole = client.complete("hi")
+        stream = client.stream_complete("hi")
+        list(stream)
+    assert whole.reasoning
+    assert (whole.reasoning, whole.content) == (stream.result().reasoning, stream.result().content)
+    assert "think>" not in whole.content
+
+
+@pytest.mark.parametrize("model", [SPLIT_UTF8, EMPTY])
+def test_a_stream_joins_to_the_whole_answer(scripted: LocalRuntime, way: Any, model: BuiltinModel) -> None:
+    """Characters of several tokens, and no token at all."""
+    with FoundryClient(scripted, library=way, model=model.alias) as client:
+        stream = client.stream_complete("hi")
+        list(stream)
+        assert stream.result().content == client.complete("hi").content
+    assert "\ufffd" not in stream.result().content
+    assert (stream.result().content == "") is (model is EMPTY)
+
+
+def test_a_failure_in_the_middle_says_what_was_delivered(scripted: LocalRuntime, way: Any) -> None:
+    """The server reports it inside the stream; it is not repeated behind the caller's back."""
+    with FoundryClient(scripted, library=way, model=BREAKING.alias) as client:
+        stream = client.stream_complete("hi")
+        pieces: list[str] = []
+        with pytest.raises(InferenceError) as caught:
+            pieces.extend(chunk.content for chunk in stream)
+    assert caught.value.delivered == stream.result().content != ""
+    assert caught.value.resilience is not None
+    assert len(caught.value.resilience.attempts) == 1
+
+
+def test_the_real_server_embeds(scripted: LocalRuntime, way: Any) -> None:
+    """A vector of length one for each text."""
+    with FoundryClient(scripted, library=way) as client:
+        result = client.embed(["one", "two"], model=EMBEDDING.alias)
+    assert len(result.vectors) == 2
+    assert sum(number * number for number in result.vectors[0]) == pytest.approx(1.0, abs=1e-3)
