@@ -92,6 +92,11 @@ class FoundryClient:
         """The URL of the service; None until it was looked for."""
         return self._surface.session.url
 
+    @property
+    def model(self) -> str | None:
+        """The alias or id that calls use which name none."""
+        return self._surface.session.model
+
     def complete(
         self, prompt: str, *, model: str | None = None, system: str | None = None, **parameters: Unpack[ChatParameters]
     ) -> ChatResult:
