@@ -12,6 +12,7 @@ README = Path(__file__).parent.parent / "README.md"
 
 
 def blocks(language: str) -> list[str]:
+    """The fenced blocks of one language, in order."""
     return re.findall(rf"^```{language}\n(.*?)^```$", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 
 

@@ -55,6 +55,7 @@ def test_is_told_from_its_status(foundry: FoundryClient) -> None:
 
 @pytest.mark.parametrize("name", [RESILIENCE.alias, RESILIENCE.id])
 def test_chats_by_alias_and_by_id(foundry: FoundryClient, name: str) -> None:
+    """It takes both; 2.x takes the id only, and the client makes up for it."""
     assert foundry.complete("Hello?", model=name).content == RESILIENCE.text
 
 
@@ -95,10 +96,12 @@ def test_a_failure_in_mid_stream_says_what_was_delivered(foundry: FoundryClient)
 
 
 def test_embeds(foundry: FoundryClient) -> None:
+    """A name that says so is enough; any other model would crash the server."""
     assert len(foundry.embed(["one", "two"], model=EMBEDDING.id).vectors) == 2
 
 
 def test_what_it_would_ignore_is_refused(foundry: FoundryClient) -> None:
+    """An answer that runs past a stop word looks like any other."""
     with pytest.raises(UnsupportedError, match="stop"):
         foundry.complete("Hello?", model=RESILIENCE.id, stop="x")
 
