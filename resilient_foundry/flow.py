@@ -356,7 +356,13 @@ class Shared:
     """What all legs of one call hold in common. httpx copies extensions to the next leg; this object stays the same."""
 
     until: float | None = None
-    """The monotonic moment by which the call must be answered."""
+    """The monotonic moment by which the call must be answered, while one of its legs is under way."""
+    carried: float | None = None
+    """That moment, between two legs."""
+    answered: object = None
+    """What the request of the last leg looked like: the very same once more is no leg but another call."""
+    under_way: bool = False
+    """Whether a leg is under way; a stack over a stack takes part in it."""
 
 
 def shared_of(request: Request) -> Shared:

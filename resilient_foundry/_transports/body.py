@@ -213,8 +213,9 @@ class AsyncBody:
         if not self.body.closed:
             self.body.closed = True
             with anyio.move_on_after(_SECONDS_TO_CLOSE, shield=True):
-                # httpx iterates by an async generator: one that is left half-way is closed here, not by the collector
-                close = getattr(self._chunks, "aclose", None)
-                if close is not None:
-                    await close()
+                # httpx iterates by an async generator: one that is left half-way is closed here, not by the collector.
+                # One in which another task is reading ends by the error that this read gets.
+                chunks: Any = self._chunks  # an async generator, or any iterator of a transport of somebody's own
+                if hasattr(chunks, "aclose") and not getattr(chunks, "ag_running", False):
+                    await chunks.aclose()
                 await self._inner.aclose()

@@ -6,6 +6,7 @@ by `await`, and by what a colour can't do.
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -46,6 +47,7 @@ from resilient_foundry.flow import (
     Repeat,
     RetryMode,
     Send,
+    Shared,
     Tell,
     Today,
     Watch,
@@ -113,6 +115,23 @@ class _Driver:
             case _:
                 raise TypeError(f"a flow asked for {effect!r}, which no driver answers")
 
+    def enter(self, request: Any) -> Shared | None:
+        """Begin a leg of the call; None where a stack further out has begun it."""
+        shared = shared_of(request)  # on the caller's own request, from which the client makes the next leg
+        if shared.under_way:
+            return None
+        shared.under_way = True
+        shared.until = None if shared.carried is None or shared.answered == _looks(request) else shared.carried
+        shared.carried = shared.answered = None
+        return shared
+
+    def exit(self, request: Any, leg: Shared | None) -> None:
+        """End the leg that `enter` began."""
+        if leg is not None:
+            leg.under_way, leg.until = False, None
+            if leg.carried is not None:
+                leg.answered = _looks(request)
+
     def begin(self, request: Any) -> tuple[Any, Attempt, LiveLimits | None, float]:
         """Write an attempt into the ledger, and the limits on the request."""
         attempt = Attempt(number=len(self.ledger.attempts) + 1, started=self.clock() - self.ledger.started)
@@ -123,7 +142,8 @@ class _Driver:
         until, idle = shared_of(request).until, extensions.get(IDLE)
         if until is None and idle is None:
             return request, attempt, None, self.clock()
-        live = LiveLimits(limits, until=until, body=_longer(limits.get("read"), idle), clock=self.clock)
+        read = limits.get("read")
+        live = LiveLimits(limits, until=until, body=read if idle is None else _longer(read, idle), clock=self.clock)
         return derive(request, extensions={"timeout": live}), attempt, live, self.clock()
 
     def failed(self, attempt: Attempt, began: float, error: BaseException) -> None:
@@ -161,6 +181,11 @@ def stream_of(response: Any) -> Any:
     return response.stream
 
 
+def _looks(request: Any) -> object:
+    """What the legs of one call differ in: a redirect has another URL, an authentication another header."""
+    return request.method, request.url, request.headers.raw
+
+
 def _longer(one: float | None, other: float | None) -> float | None:
     return None if one is None or other is None else max(one, other)
 
@@ -169,23 +194,29 @@ class SyncDriver(_Driver):
     """Answers by blocking."""
 
     opened: list[SyncBody]
+    moment = math.inf
+    """When the part that is under way must be over."""
 
     def call(self, request: Any, flow: Callable[[Any], Flow[Any]]) -> Any:
         """Run the flow of a whole call; every answer but the one that is returned is closed when it ends."""
         self.opened = []
         kept = None
-        shared_of(request)  # before any policy derives a request from this one
+        leg = self.enter(request)
         try:
             response = self.run(flow(request))
             kept = stream_of(response)
             response.extensions["resilience"] = self.ledger
             return response
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - raised again
             left = self.leave(error)
-            if left is error:
-                raise
-            raise left from left.__cause__
+            try:
+                if left is error:
+                    raise
+                raise left from left.__cause__
+            finally:
+                del left  # it holds this frame
         finally:
+            self.exit(request, leg)
             for stream in self.opened:
                 if stream is not kept:
                     stream.close()
@@ -193,17 +224,20 @@ class SyncDriver(_Driver):
     def run(self, flow: Flow[T]) -> T:
         """Answer every question of a flow; gives its value."""
         answer, error = None, None
-        while True:
-            try:
-                effect = flow.send(answer) if error is None else flow.throw(error)
-            except StopIteration as end:
-                value: T = end.value
-                return value
-            answer, error = None, None
-            try:
-                answer = self.answer(effect)
-            except BaseException as raised:  # noqa: BLE001 - handed to the flow, which raises it again
-                error = raised
+        try:
+            while True:
+                try:
+                    effect = flow.send(answer) if error is None else flow.throw(error)
+                except StopIteration as end:
+                    value: T = end.value
+                    return value
+                answer, error = None, None
+                try:
+                    answer = self.answer(effect)
+                except BaseException as raised:  # noqa: BLE001 - handed to the flow, which raises it again
+                    error = raised
+        finally:
+            del error  # it holds this frame
 
     def answer(self, effect: Effect) -> Any:
         """Do what was asked."""
@@ -213,7 +247,7 @@ class SyncDriver(_Driver):
             case Repeat():
                 return self.repeat(effect)
             case Within():
-                return self.run(effect.part)  # a blocking read ends by the limits on the request
+                return self.within(effect)
             case Peek():
                 return self.peek(effect)
             case Preview():
@@ -255,10 +289,23 @@ class SyncDriver(_Driver):
             del first  # it holds the frames that hold it
         raise AssertionError("stamina ended without an attempt")  # pragma: no cover
 
+    def within(self, effect: Within) -> Any:
+        """A blocking read ends by the limits on the request; the moment is looked at between two reads of a body."""
+        outer, self.moment = self.moment, min(self.moment, effect.moment)
+        try:
+            return self.run(effect.part)
+        finally:
+            self.moment = outer
+
+    def check_the_time(self) -> None:
+        if self.clock() >= self.moment:
+            raise TimeoutError
+
     def peek(self, effect: Peek) -> None:
         """Read and hold chunks."""
         stream: SyncBody = stream_of(effect.response)
         while not effect.enough():
+            self.check_the_time()
             chunk = stream.pull()
             if chunk is None:
                 return
@@ -268,6 +315,7 @@ class SyncDriver(_Driver):
         """Read and hold chunks up to a size; a body that breaks is shown as far as it came."""
         stream: SyncBody = stream_of(effect.response)
         while stream.body.wants(effect.limit):
+            self.check_the_time()
             try:
                 chunk = stream.pull()
             except Exception:  # noqa: BLE001 - whoever reads the body meets it again
@@ -286,18 +334,22 @@ class AsyncDriver(_Driver):
         """Run the flow of a whole call; every answer but the one that is returned is closed when it ends."""
         self.opened = []
         kept = None
-        shared_of(request)  # before any policy derives a request from this one
+        leg = self.enter(request)
         try:
             response = await self.run(flow(request))
             kept = stream_of(response)
             response.extensions["resilience"] = self.ledger
             return response
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - raised again
             left = self.leave(error)
-            if left is error:
-                raise
-            raise left from left.__cause__
+            try:
+                if left is error:
+                    raise
+                raise left from left.__cause__
+            finally:
+                del left  # it holds this frame
         finally:
+            self.exit(request, leg)
             for stream in self.opened:
                 if stream is not kept:
                     await stream.aclose()
@@ -305,17 +357,20 @@ class AsyncDriver(_Driver):
     async def run(self, flow: Flow[T]) -> T:
         """Answer every question of a flow; gives its value."""
         answer, error = None, None
-        while True:
-            try:
-                effect = flow.send(answer) if error is None else flow.throw(error)
-            except StopIteration as end:
-                value: T = end.value
-                return value
-            answer, error = None, None
-            try:
-                answer = await self.answer(effect)
-            except BaseException as raised:  # noqa: BLE001 - handed to the flow, which raises it again
-                error = raised
+        try:
+            while True:
+                try:
+                    effect = flow.send(answer) if error is None else flow.throw(error)
+                except StopIteration as end:
+                    value: T = end.value
+                    return value
+                answer, error = None, None
+                try:
+                    answer = await self.answer(effect)
+                except BaseException as raised:  # noqa: BLE001 - handed to the flow, which raises it again
+                    error = raised
+        finally:
+            del error  # it holds this frame
 
     async def answer(self, effect: Effect) -> Any:
         """Do what was asked."""
@@ -348,7 +403,7 @@ class AsyncDriver(_Driver):
         body = self.answered(response, attempt, live, began)
         first = limits.get("read")
         stream = self.library.streams.asynchronous(
-            body, response.stream, first=first, idle=idle or first, native=_longer(first, idle) if live else first
+            body, response.stream, first=first, idle=idle or first, native=live.body if live else first
         )
         self.opened.append(stream)
         wrap(response, stream)

@@ -73,11 +73,16 @@ def library(name: str) -> Library:
     )
 
 
+_METHODS = {"BaseTransport": "handle_request", "AsyncBaseTransport": "handle_async_request"}
+
+
 def library_of(transport: object) -> Library:
     """The library whose BaseTransport or AsyncBaseTransport this is; TypeError says what it was instead."""
     for kind in type(transport).__mro__:
-        if kind.__name__ in {"BaseTransport", "AsyncBaseTransport"}:
-            return library(kind.__module__.partition(".")[0])
+        method = vars(kind).get(_METHODS.get(kind.__name__, ""))
+        if method is not None:
+            # Of the method, for openai 3 writes its own name on the class: `httpx2.BaseTransport.__module__ = "openai"`
+            return library(method.__module__.partition(".")[0])
     raise TypeError(
         f"a stack stands over a transport, such as httpx.HTTPTransport() or httpx2.AsyncHTTPTransport(), "
         f"not over {described(transport)}; a transport of your own derives from the library's BaseTransport"

@@ -22,7 +22,7 @@ class LiveLimits(dict[str, float | None]):
     ) -> None:
         super().__init__({phase: limits.get(phase) for phase in _PHASES})
         self._until = until
-        self._body = body
+        self.body = body
         self._clock = clock
         if until is not None:
             self.update({phase: self[phase] for phase in _PHASES})
@@ -30,7 +30,7 @@ class LiveLimits(dict[str, float | None]):
     def head_arrived(self) -> None:
         """What follows is the body."""
         self._until = None
-        super().__setitem__("read", self._body)
+        super().__setitem__("read", self.body)
 
     def get(self, key: str, default: Any = None) -> Any:
         """The limit of a phase that begins now."""

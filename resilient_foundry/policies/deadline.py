@@ -47,12 +47,12 @@ class Deadline:
         started = yield from now()
         moment = started + given if earlier is None else min(earlier, started + given)
         shared.until = moment
-        goes_on = False
         try:
             if moment <= started:
                 raise TimeoutError
             response = yield from within(moment, proceed(request))
-            goes_on = response.status_code in _MORE_LEGS
+            if response.status_code in _MORE_LEGS:
+                shared.carried = moment
             return response
         except Exception as error:
             ended = yield from now()
@@ -66,8 +66,7 @@ class Deadline:
                 seconds=given,
             ) from (None if type(error) is TimeoutError else error)
         finally:
-            if not goes_on:
-                shared.until = earlier
+            shared.until = earlier
 
 
 def _ran_out_of_time(error: Exception) -> bool:
