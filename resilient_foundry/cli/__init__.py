@@ -6,6 +6,9 @@ import sys
 
 from resilient_foundry._extras import MissingExtraError, require
 
+INTERRUPTED = 130
+"""What shells report of a program that Ctrl-C ended: 128 + SIGINT."""
+
 
 def main() -> None:
     """Run the command with the arguments of the process."""
@@ -13,6 +16,9 @@ def main() -> None:
         for package in ("typer", "rich"):
             require(package, extra="cli")
         from resilient_foundry.cli.app import run  # noqa: PLC0415 - it imports the extra
+
+        sys.exit(run())
     except MissingExtraError as error:
         sys.exit(f"resilient-foundry: {error}")
-    sys.exit(run())
+    except KeyboardInterrupt:  # before the command itself could take care of it
+        sys.exit(INTERRUPTED)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import Annotated
+import signal
+from types import FrameType
+from typing import Annotated, NoReturn
 
 import httpx
 import typer
@@ -33,26 +35,32 @@ app.add_typer(models_app, name="models")
 
 Url = Annotated[
     str | None,
-    typer.Option("--url", help="The service; else FOUNDRY_LOCAL_ENDPOINT, else what the foundry command says."),
+    typer.Option(
+        "--url", metavar="URL", help="The service; else FOUNDRY_LOCAL_ENDPOINT, else what the foundry command says."
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Model = Annotated[
-    str | None, typer.Option("--model", "-m", help="Alias or id; else FOUNDRY_MODEL, else the one loaded.")
+    str | None,
+    typer.Option("--model", "-m", metavar="MODEL", help="Alias or id; else FOUNDRY_MODEL, else the one loaded."),
 ]
 
 
 @app.command()
 def demo(*, json: Json = False) -> None:
-    """Start the real Foundry Local, break its connections on purpose, and lose no chat."""
+    """Break connections of a real Foundry Local on purpose; lose no chat."""
     raise typer.Exit(demonstration.run(as_json=json))
 
 
 @app.command()
 def serve(
     model: Annotated[
-        str | None, typer.Option("--model", "-m", help="A model of the catalogue; else the built-in one.")
+        str | None,
+        typer.Option("--model", "-m", metavar="MODEL", help="A model of the catalogue; else the built-in one."),
     ] = None,
-    port: Annotated[int, typer.Option(help="The loopback port; 0 takes one that is free.", min=0, max=65535)] = 0,
+    port: Annotated[
+        int, typer.Option(metavar="PORT", help="The loopback port; else one that is free.", min=0, max=65535)
+    ] = 0,
     *,
     json: Json = False,
 ) -> None:
@@ -62,12 +70,12 @@ def serve(
 
 @app.command()
 def chat(
-    prompt: Annotated[str, typer.Argument(help="What to ask; - reads it from standard input.")],
+    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="What to ask; - reads it from standard input.")],
     model: Model = None,
     url: Url = None,
-    system: Annotated[str | None, typer.Option(help="What the model is told about its task.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(help="The longest answer, in tokens.", min=1)] = None,
-    temperature: Annotated[float | None, typer.Option(help="0 to 2.")] = None,
+    system: Annotated[str | None, typer.Option(metavar="TEXT", help="What the model is told about its task.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(metavar="TOKENS", help="The longest answer.", min=1)] = None,
+    temperature: Annotated[float | None, typer.Option(metavar="0..2", help="How freely it chooses its words.")] = None,
     *,
     explain: Annotated[bool, typer.Option("--explain", help="Show the attempts behind the answer.")] = False,
     json: Json = False,
@@ -87,7 +95,7 @@ def chat(
 
 @app.command()
 def health(url: Url = None, *, json: Json = False) -> None:
-    """Say how the service does; exit 0 when it is healthy, 1 when it is not."""
+    """Say how the service does; exit 1 unless it is well."""
     raise typer.Exit(managing.health(url=url, as_json=json))
 
 
@@ -99,7 +107,7 @@ def list_models(url: Url = None, *, json: Json = False) -> None:
 
 @models_app.command("load")
 def load_model(
-    model: Annotated[str, typer.Argument(help="Alias or id.")], url: Url = None, *, json: Json = False
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Alias or id.")], url: Url = None, *, json: Json = False
 ) -> None:
     """Load a model into memory, and wait until it is there."""
     managing.load(model, url=url, as_json=json)
@@ -107,7 +115,7 @@ def load_model(
 
 @models_app.command("unload")
 def unload_model(
-    model: Annotated[str, typer.Argument(help="Alias or id.")], url: Url = None, *, json: Json = False
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Alias or id.")], url: Url = None, *, json: Json = False
 ) -> None:
     """Take a model out of memory."""
     managing.unload(model, url=url, as_json=json)
@@ -116,8 +124,9 @@ def unload_model(
 def run() -> int:
     """Run the command; gives the exit code. What went wrong is one sentence on standard error."""
     _log()
+    signal.signal(signal.SIGTERM, _terminate)
     try:
-        app()  # prints usage errors itself, and ends by SystemExit
+        app(prog_name="resilient-foundry")  # prints usage errors itself, and ends by SystemExit
     except (
         FoundryError,
         ResilienceError,
@@ -132,6 +141,11 @@ def run() -> int:
         complain(error)
         return 1
     return 0
+
+
+def _terminate(number: int, _frame: FrameType | None) -> NoReturn:
+    """Leave as after Ctrl-C, through everything that cleans up, with the exit code of a program that was ended."""
+    raise SystemExit(128 + number)
 
 
 def _log() -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from resilient_foundry.cli.output import errors, plain, print_json
-from resilient_foundry.foundry import FoundryClient, SettingsError
+from resilient_foundry.cli.output import errors, plain, print_json, say
+from resilient_foundry.cli.service import connect
+from resilient_foundry.cli.telemetry import traced
+from resilient_foundry.events import Attempt
+from resilient_foundry.foundry import ChatResult, ChatStream, FoundryClient, SettingsError
 
 
 def run(
@@ -21,33 +24,42 @@ def run(
     as_json: bool,
 ) -> None:
     """Ask and print."""
-    asked = sys.stdin.read() if prompt == "-" else prompt
-    settings: dict[str, Any] = {
-        "system": system,
-        "max_tokens": max_tokens,
-        "temperature": temperature,
-    }  # as complete takes
-    with FoundryClient(url) as foundry:
-        chosen = model or foundry.model or _the_one_loaded(foundry)
-        with foundry.stream_complete(asked, model=chosen, **settings) as stream:
-            for chunk in stream:
-                if not as_json:
-                    sys.stdout.write(chunk.content)
-                    sys.stdout.flush()
-            result = stream.result()
+    parameters: dict[str, Any] = {"max_tokens": max_tokens, "temperature": temperature}  # as ChatParameters
+    with traced(), connect(url, model=model) as foundry:
+        asked = sys.stdin.read() if prompt == "-" else prompt
+        chosen = foundry.model or _the_one_loaded(foundry)
+        with foundry.stream_complete(asked, model=chosen, system=system, **parameters) as stream:
+            result = _read(stream) if as_json else _type(stream)
     if as_json:
-        attempts = result.resilience.attempts if result.resilience else []
-        print_json(
-            {**plain(result), "attempts": [plain(attempt) | {"outcome": _word(attempt)} for attempt in attempts]}
-        )
-        return
-    sys.stdout.write("\n")
-    if explain and result.resilience is not None:
-        errors.print(result.resilience.explain(), markup=False)
+        print_json(plain(result) | {"attempts": _attempts(result)})
+    elif explain and result.resilience is not None:
+        say(result.resilience.explain(), to=errors)
 
 
-def _word(attempt: Any) -> str | None:
-    return attempt.outcome.value if attempt.outcome else None
+def _read(stream: ChatStream) -> ChatResult:
+    for _ in stream:
+        pass
+    return stream.result()
+
+
+def _type(stream: ChatStream) -> ChatResult:
+    """Write the answer as it comes, and end its last line whatever happens."""
+    written = ""
+    try:
+        for chunk in stream:
+            written = chunk.content or written
+            sys.stdout.write(chunk.content)
+            sys.stdout.flush()
+    finally:
+        if written and not written.endswith("\n"):
+            sys.stdout.write("\n")
+            sys.stdout.flush()
+    return stream.result()
+
+
+def _attempts(result: ChatResult) -> list[Any]:
+    attempts: list[Attempt] = list(result.resilience.attempts) if result.resilience else []
+    return [plain(attempt) for attempt in attempts]
 
 
 def _the_one_loaded(foundry: FoundryClient) -> str:
@@ -59,6 +71,7 @@ def _the_one_loaded(foundry: FoundryClient) -> str:
         names = ", ".join(loaded)
         raise SettingsError(f"say which model, with --model or FOUNDRY_MODEL; loaded are {names}", name="model")
     raise SettingsError(
-        "no model is loaded: load one with `resilient-foundry models load MODEL`; `models list` shows what there is",
+        "no model is loaded: load one with `resilient-foundry models load MODEL`; "
+        "`resilient-foundry models list` shows what there is",
         name="model",
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -74,6 +74,7 @@ class Played:
     scene: Scene
     answered: bool = False
     attempts: int = 0
+    faults: int = 0
     rounds: int = 0
     waited: float = 0.0
     took: float = 0.0
@@ -87,12 +88,10 @@ class Stage:
 
     def __init__(self, proxy: FaultProxy, model: str, tracing: Tracing, on_event: Callable[[Event], None]) -> None:
         self.circuit = "closed"
-        self.faults: Counter[str] = Counter()
         self._proxy = proxy
         self._model = model
         self._on_event = on_event
         self._refusing = Refusing.NO
-        self._scene: Scene | None = None
         self._played: Played | None = None
         self._client = FoundryClient(proxy.url, stack=stack(self._listen, tracing))
 
@@ -106,7 +105,6 @@ class Stage:
     def play(self, scene: Scene, say: Text, again: Callable[[], None]) -> Played:
         """One chat, asked until it is answered. `say` is given its text, `again` is called when it starts anew."""
         played = self._played = Played(scene)
-        self._scene = scene
         if scene.refusing is not Refusing.NO:
             self._refusing = scene.refusing
             self._proxy.refuse()
@@ -115,16 +113,16 @@ class Stage:
             try:
                 self._ask(scene, say, played)
             except CircuitOpenError as error:
-                played.how = "circuit open: waited for its probe"
+                played.how = "circuit open, then a probe"
                 wait = (error.retry_after or 0.0) + 0.05
                 played.waited += wait
                 time.sleep(wait)
             except StreamInterruptedError as error:
                 played.delivered_before_break = error.delivered
-                played.how = f"told what was delivered ({len(error.delivered.split())} words), asked again"
+                played.how = f"{len(error.delivered.split())} words told, asked again"
                 again()
             except (FoundryError, ResilienceError, httpx.TransportError) as error:
-                played.how = f"{type(error).__name__}, asked again"
+                played.how = type(error).__name__
                 again()
             else:
                 played.answered = True
@@ -152,14 +150,12 @@ class Stage:
     def _listen(self, event: Event) -> None:
         played = self._played
         match event:
-            case AttemptEnded():
-                if played is not None:
-                    played.attempts += 1
+            case AttemptEnded() if played is not None:
+                played.attempts += 1
                 if event.outcome is not Outcome.COMPLETE or (event.status or 0) >= 400:  # noqa: PLR2004 - RFC 9110
-                    self.faults[self._scene.fault if self._scene else "other"] += 1
-            case RetryScheduled():
-                if played is not None:
-                    played.waited += event.wait
+                    played.faults += 1
+            case RetryScheduled() if played is not None:
+                played.waited += event.wait
                 if self._refusing is Refusing.UNTIL_A_RETRY:
                     self._accept()
             case CircuitOpened():
@@ -177,6 +173,15 @@ class Stage:
     def _accept(self) -> None:
         self._refusing = Refusing.NO
         self._proxy.accept()
+
+
+def absorbed(played: Iterable[Played]) -> dict[str, int]:
+    """How many faults of each kind did not cost their chat its answer."""
+    counted: Counter[str] = Counter()
+    for each in played:
+        if each.answered and each.faults:
+            counted[each.scene.fault] += each.faults
+    return dict(counted)
 
 
 class Faults:

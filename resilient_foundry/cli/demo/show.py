@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from rich.console import Group
@@ -12,10 +13,9 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from resilient_foundry._extras import MissingExtraError, require
-from resilient_foundry.cli.demo.play import Faults, Played, Stage
-from resilient_foundry.cli.demo.scenes import SCENES, Scene
-from resilient_foundry.cli.output import console, errors, print_json
+from resilient_foundry.cli.demo.play import Played, Stage
+from resilient_foundry.cli.demo.scenes import Scene
+from resilient_foundry.cli.output import console, say
 from resilient_foundry.events import (
     AttemptAnswered,
     AttemptEnded,
@@ -28,73 +28,18 @@ from resilient_foundry.events import (
     RetryScheduled,
     TimedOut,
 )
-from resilient_foundry.foundry.runtime import LocalRuntime
-from resilient_foundry.harness.proxy import FaultProxy
-from resilient_foundry.policies.tracing import Tracing
 
 _LINES = 7
 """Lines of what happens that the live view keeps."""
+_LINE = "{:<5} {:<28} {:>8} {:>7}  {}"
+"""80 columns, as long as how it went on is told in 27."""
 _CIRCUITS = {"closed": "green", "open": "red", "half-open": "yellow"}
-
-
-def run(*, as_json: bool) -> int:
-    """Play all scenes; 0 when every chat was answered."""
-    began = time.perf_counter()
-    tracing, spans = _tracing()
-    faults = Faults()
-    screen = Screen(quiet=as_json)
-    with LocalRuntime() as runtime, FaultProxy(runtime.url, faults) as proxy:
-        served = runtime.models[0]
-        screen.say(
-            f"The real Foundry Local runs on {runtime.url} (process {runtime.pid}), model {served.alias}.\n"
-            f"Between it and the client stands {proxy.url}, which breaks connections on purpose."
-        )
-        with Stage(proxy, served.id, tracing, screen.happened).open() as stage:
-            played: list[Played] = []
-            with screen.live():
-                for number, scene in enumerate(SCENES, 1):
-                    faults.set(scene)
-                    screen.begin(number, scene, stage)
-                    result = stage.play(scene, screen.answer, screen.again)
-                    screen.end(result)
-                    played.append(result)
-            counted = dict(stage.faults)
-    lost = sum(not each.answered for each in played)
-    told = {
-        "asked": len(played),
-        "answered": len(played) - lost,
-        "lost": lost,
-        "attempts": sum(each.attempts for each in played),
-        "faults": counted,
-        "fault_kinds": len(counted),
-        "seconds_waited": round(sum(each.waited for each in played), 3),
-        "seconds": round(time.perf_counter() - began, 3),
-        "spans": spans() if spans else None,
-        "chats": [
-            {
-                "fault": each.scene.fault,
-                "streamed": each.scene.streamed,
-                "answered": each.answered,
-                "attempts": each.attempts,
-                "asked_again": each.rounds - 1,
-                "seconds_waited": round(each.waited, 3),
-                "delivered_before_break": each.delivered_before_break,
-            }
-            for each in played
-        ],
-    }
-    if as_json:
-        print_json(told)
-    else:
-        screen.close(told, played)
-    return 1 if lost else 0
 
 
 class Screen:
     """Standard output of a demo: alive on a terminal, plain lines elsewhere, nothing for programs."""
 
     def __init__(self, *, quiet: bool) -> None:
-        self._console = errors if quiet else console
         self._quiet = quiet
         self._live: Live | None = None
         self._happened: list[Text] = []
@@ -102,27 +47,27 @@ class Screen:
         self._title = ""
         self._stage: Stage | None = None
 
-    def say(self, text: str) -> None:
-        """A paragraph."""
-        if not self._quiet:
-            self._console.print(text, soft_wrap=True)
-            self._console.print()
+    def open(self, *sentences: str) -> None:
+        """What plays, and the head of the lines that follow."""
+        if self._quiet:
+            return
+        for sentence in sentences:
+            say(sentence)
+        console.print()
+        say(_LINE.format("", "what went wrong", "attempts", "waited", "how it went on").rstrip(), style="bold")
 
-    def live(self) -> Any:  # rich's context manager, or nothing
+    def live(self) -> AbstractContextManager[object]:
         """The live view."""
-        self._live = Live(
-            console=self._console, refresh_per_second=12, transient=True, get_renderable=self._render, screen=False
-        )
-        if self._quiet or not self._console.is_terminal:
-            self._live = None
-            return _Nothing()
+        if self._quiet or not console.is_terminal:
+            return nullcontext()
+        self._live = Live(console=console, refresh_per_second=12, transient=True, get_renderable=self._render)
         return self._live
 
-    def begin(self, number: int, scene: Scene, stage: Stage) -> None:
+    def begin(self, which: str, scene: Scene, stage: Stage) -> None:
         """A chat begins."""
         self._stage = stage
         kind = "streamed" if scene.streamed else "plain"
-        self._title = f"chat {number} of {len(SCENES)}, {kind}; goes wrong: {scene.fault}"
+        self._title = f"{which}, {kind}; goes wrong: {scene.fault}"
         self._text = ""
         self._happened.clear()
 
@@ -147,38 +92,39 @@ class Screen:
         """A chat has ended: one line that stays."""
         if self._quiet:
             return
-        mark = "[green]answered[/]" if played.answered else "[red]lost[/]    "
-        how = f"  {played.how}" if played.how else ""
-        waited = f", {played.waited:.2f} s waiting" if played.waited else ""
-        attempts = f"{played.attempts} attempt{'s' if played.attempts != 1 else ''}"
-        self._console.print(f"{mark}  {played.scene.fault:<29} {attempts}{waited}{how}", soft_wrap=True)
+        mark = "ok" if played.answered else "lost"
+        waited = f"{played.waited:.2f} s" if played.waited else ""
+        line = _LINE.format(mark, played.scene.fault, played.attempts, waited, played.how).rstrip()
+        console.print(
+            Text.assemble((line[: len(mark)], "green" if played.answered else "red"), line[len(mark) :]),
+            soft_wrap=not console.is_terminal,
+        )
 
-    def close(self, told: dict[str, Any], played: list[Played]) -> None:
-        """The closing table."""
-        table = Table(title="What the chats went through", title_justify="left", box=None, pad_edge=False)
-        table.add_column("fault")
-        for column in ("absorbed", "attempts", "waited"):
+    def close(self, told: dict[str, Any], played: Sequence[Played]) -> None:
+        """What came of it."""
+        table = Table(box=None, pad_edge=False)
+        table.add_column("fault absorbed")
+        for column in ("times", "waited"):
             table.add_column(column, justify="right")
-        for each in played:
-            count = told["faults"].get(each.scene.fault, 0)
-            if count:
-                table.add_row(each.scene.fault, str(count), str(each.attempts), f"{each.waited:.2f} s")
-        self._console.print()
-        self._console.print(table)
-        self._console.print()
-        self._console.print(
+        for fault, count in told["faults"].items():
+            waited = sum(each.waited for each in played if each.scene.fault == fault)
+            table.add_row(fault, str(count), f"{waited:.2f} s" if waited else "")
+        console.print()
+        console.print(table)
+        console.print()
+        say(
             f"asked {told['asked']}, answered {told['answered']}, lost {told['lost']}; "
             f"{sum(told['faults'].values())} faults of {told['fault_kinds']} kinds absorbed; "
             f"{told['seconds_waited']:.1f} s of {told['seconds']:.1f} s spent waiting",
             style="bold green" if not told["lost"] else "bold red",
-            soft_wrap=True,
         )
         if told["spans"] is not None:
-            calls, attempts = told["spans"]
-            self._console.print(f"traced: {calls} calls with {attempts} attempts under them")
-        longest = max((ledger for each in played for ledger in each.ledgers), key=lambda ledger: len(ledger.attempts))
-        self._console.print('\nEvery answer tells its story, response.extensions\\["resilience"].explain():')
-        self._console.print(Text(longest.explain()))
+            say(f"traced: {told['spans']['calls']} calls with {told['spans']['attempts']} attempts under them")
+        ledgers = [ledger for each in played for ledger in each.ledgers]
+        if ledgers:
+            console.print()
+            say('Every answer tells its story, response.extensions["resilience"].explain():')
+            say(max(ledgers, key=lambda ledger: len(ledger.attempts)).explain())
 
     def _render(self) -> Group:
         circuit = self._stage.circuit if self._stage else "closed"
@@ -188,14 +134,6 @@ class Screen:
             *self._happened,
             state,
         )
-
-
-class _Nothing:
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, *_: object) -> None:
-        return None
 
 
 def _line(event: Event) -> Text | None:
@@ -222,23 +160,3 @@ def _line(event: Event) -> Text | None:
             return Text(f"  {event.phase} limit passed", style="yellow")
         case _:
             return None
-
-
-def _tracing() -> tuple[Tracing, Callable[[], tuple[int, int]] | None]:
-    """Tracing into memory where the SDK is installed: the demo counts its spans."""
-    try:
-        sdk = require("opentelemetry.sdk.trace", extra="telemetry")
-        export = require("opentelemetry.sdk.trace.export", extra="telemetry")
-        memory = require("opentelemetry.sdk.trace.export.in_memory_span_exporter", extra="telemetry")
-    except MissingExtraError:
-        return Tracing(), None
-    exporter = memory.InMemorySpanExporter()
-    provider = sdk.TracerProvider()
-    provider.add_span_processor(export.SimpleSpanProcessor(exporter))
-
-    def spans() -> tuple[int, int]:
-        finished = exporter.get_finished_spans()
-        attempts = sum(span.parent is not None for span in finished)
-        return len(finished) - attempts, attempts
-
-    return Tracing(tracer_provider=provider), spans
