@@ -1,0 +1,439 @@
+"""Stop calling a server that fails, and find out with one call when it works again."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import anyio
+import httpx
+import pybreaker
+import pytest
+
+from resilient_foundry import AttemptTimeout, CircuitBreaker, CircuitOpenError, Deadline, Stack, StreamGuard
+from resilient_foundry.events import CallRejected
+from resilient_foundry.faults import Verdict
+from resilient_foundry.flow import Flow, Proceed, Request, Response
+from resilient_foundry.policies.breaker import origin
+from resilient_foundry.testing import (
+    Answer,
+    Failure,
+    History,
+    Said,
+    VirtualTime,
+    busy,
+    events,
+    failed,
+    lost,
+    ok,
+    rehearse,
+)
+
+URL = "http://foundry.local:5273/v1/models"
+
+
+def state_after(
+    *answers: Said, stack: Callable[[CircuitBreaker], Stack] = Stack, read: bool = True, **settings: Any
+) -> str:
+    """The state of a circuit that one failure opens, after these calls."""
+    settings.setdefault("failures", 1)
+    breaker = CircuitBreaker(**settings)
+    for answer in answers:
+        rehearse(stack(breaker), answer, url=URL, read=read)
+    return breaker.circuit(httpx.URL(URL)).state
+
+
+def open_after(failures: int = 1, **settings: Any) -> tuple[CircuitBreaker, VirtualTime]:
+    """A breaker that has just opened, and the time it goes by."""
+    breaker, clock = CircuitBreaker(failures=failures, **settings), VirtualTime()
+    for _ in range(failures):
+        rehearse(breaker, failed(), url=URL, clock=clock)
+    return breaker, clock
+
+
+def state_of(breaker: CircuitBreaker) -> str:
+    return breaker.circuit(httpx.URL(URL)).state
+
+
+def test_refuses_calls_after_so_many_failures_in_a_row() -> None:
+    breaker, clock = open_after(failures=3)
+    history = rehearse(breaker, url=URL, clock=clock)
+    assert isinstance(history.error, CircuitOpenError)
+    assert isinstance(history.error, httpx.TransportError)
+    assert history.sent == 0
+    assert history.events == [CallRejected("http://foundry.local:5273", 5.0)]
+
+
+def test_a_success_between_failures_starts_the_count_anew() -> None:
+    assert state_after(failed(), ok(), failed(), failures=2) == "closed"
+    assert state_after(failed(), failed(), failures=2) == "open"
+
+
+def test_after_its_time_one_probe_goes_out_and_closes_it() -> None:
+    breaker, clock = open_after(open_seconds=30)
+    clock.pass_(29.9)
+    assert rehearse(breaker, url=URL, clock=clock).sent == 0
+    clock.pass_(0.1)
+    assert rehearse(breaker, ok(), url=URL, clock=clock).status == 200
+    assert state_of(breaker) == "closed"
+
+
+def test_a_probe_that_fails_opens_it_again() -> None:
+    breaker, clock = open_after()
+    clock.pass_(5)
+    assert rehearse(breaker, failed(), url=URL, clock=clock).status == 500
+    assert rehearse(breaker, url=URL, clock=clock).sent == 0
+
+
+def test_while_a_probe_is_under_way_others_are_refused() -> None:
+    breaker, clock = open_after()
+    clock.pass_(5)
+    meanwhile: list[History] = []
+
+    class Meanwhile:
+        def flow(self, request: Request, proceed: Proceed) -> Flow[Response]:
+            meanwhile.append(rehearse(breaker, url=URL, clock=clock))
+            return (yield from proceed(request))
+
+    rehearse(Stack(breaker, Meanwhile()), ok(), url=URL, clock=clock)
+    assert meanwhile[0].sent == 0
+    assert meanwhile[0].events == [CallRejected("http://foundry.local:5273", None)]
+
+
+def test_more_than_one_success_can_be_asked_for() -> None:
+    breaker, clock = open_after(successes=2)
+    clock.pass_(5)
+    rehearse(breaker, ok(), url=URL, clock=clock)
+    assert state_of(breaker) == "half-open"
+    rehearse(breaker, ok(), url=URL, clock=clock)
+    assert state_of(breaker) == "closed"
+
+
+FAILURES: list[Said] = [
+    *(failed(status) for status in (408, 500, 502, 503, 504, 507, 599)),
+    *(Failure(error=name) for name in ("ConnectError", "ConnectTimeout", "ReadTimeout", "WriteTimeout")),
+    *(Failure(error=name) for name in ("ReadError", "WriteError", "RemoteProtocolError", "ProxyError")),
+    Answer(breaks="ReadError"),
+    Answer(breaks="ReadTimeout"),
+    Answer(breaks="RemoteProtocolError"),
+]
+
+
+@pytest.mark.parametrize("failure", FAILURES, ids=repr)
+def test_a_failure_is_what_the_server_is_to_blame_for(failure: Said) -> None:
+    assert state_after(failure) == "open"
+
+
+SUCCESSES: list[Said] = [failed(status) for status in (200, 204, 301, 304, 400, 401, 403, 404, 409, 422, 501, 505)]
+
+
+@pytest.mark.parametrize("success", SUCCESSES, ids=repr)
+def test_an_answer_that_blames_the_caller_is_a_success_of_the_server(success: Said) -> None:
+    assert state_after(failed(), success, failed(), failures=2) == "closed"
+
+
+NEUTRAL: list[Said] = [
+    failed(425),
+    busy(status=429),
+    Failure(error="PoolTimeout"),
+    Failure(error="LocalProtocolError"),
+    Failure(error="DecodingError"),
+]
+
+
+@pytest.mark.parametrize("neutral", NEUTRAL, ids=repr)
+def test_what_says_nothing_of_the_servers_health_counts_as_nothing(neutral: Said) -> None:
+    """Neither does it open the circuit, nor does it make the failures before it forgotten."""
+    assert state_after(neutral) == "closed"
+    assert state_after(failed(), neutral, failed(), failures=2) == "open"
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, GeneratorExit, SystemExit])
+def test_an_interrupted_call_counts_as_nothing(interruption: type[BaseException]) -> None:
+    breaker = CircuitBreaker(failures=1)
+    rehearse(Stack(breaker, _Raising(interruption())), url=URL)
+    assert state_of(breaker) == "closed"
+
+
+class _Raising:
+    def __init__(self, error: BaseException | None) -> None:
+        self.error = error
+
+    def flow(self, request: Request, proceed: Proceed) -> Flow[Response]:
+        if self.error is not None:
+            raise self.error
+        return (yield from proceed(request))
+
+
+def test_a_refusal_of_a_policy_further_in_counts_as_nothing() -> None:
+    breaker = CircuitBreaker(failures=1)
+    rehearse(
+        Stack.unchecked(breaker, Deadline(1e-12), AttemptTimeout()), Failure(error="PoolTimeout", after=1), url=URL
+    )
+    rehearse(Stack(breaker, _Raising(CircuitOpenError("no"))), url=URL)
+    assert state_of(breaker) == "closed"
+
+
+def test_a_cancelled_probe_gives_its_place_to_the_next_one() -> None:
+    breaker, clock = open_after()
+    clock.pass_(5)
+    rehearse(Stack(breaker, _Raising(KeyboardInterrupt())), url=URL, clock=clock)
+    assert state_of(breaker) == "half-open"
+    assert rehearse(breaker, ok(), url=URL, clock=clock).status == 200
+    assert state_of(breaker) == "closed"
+
+
+@pytest.mark.anyio
+async def test_a_probe_whose_task_is_cancelled_gives_its_place_to_the_next_one() -> None:
+    class Sleeping(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            if request.url.path == "/slow":
+                await anyio.sleep_forever()
+            return httpx.Response(500 if request.url.path == "/bad" else 200)
+
+    breaker = CircuitBreaker(failures=1, open_seconds=0.001)
+    async with httpx.AsyncClient(
+        transport=Stack(breaker).over(Sleeping()), base_url="http://foundry.local:5273"
+    ) as client:
+        await client.get("/bad")
+        await anyio.sleep(0.002)
+        with anyio.move_on_after(0.005):
+            await client.get("/slow")
+        assert state_of(breaker) == "half-open"
+        await client.get("/good")
+    assert state_of(breaker) == "closed"
+
+
+def test_a_lost_probe_is_given_up_after_its_lease() -> None:
+    """An answer that nobody reads and nobody closes."""
+    breaker, clock = open_after(probe_lease=60)
+    clock.pass_(5)
+    permit, _ = breaker.circuit(httpx.URL(URL)).admit(clock.now)
+    assert rehearse(breaker, url=URL, clock=clock).sent == 0
+    clock.pass_(60)
+    assert rehearse(breaker, ok(), url=URL, clock=clock).sent == 1
+    permit.failure(clock.now)
+    assert state_of(breaker) == "closed"
+
+
+# Judged at the end of the body
+
+
+def guarded(breaker: CircuitBreaker) -> Stack:
+    return Stack(breaker, StreamGuard(judge=breaker.judge))
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        events("hello"),
+        events(),
+        events('{"error": {"type": "server_error"}}'),
+        events("hello", '{"error": {"type": "server_error"}}', "[DONE]"),
+        events("hello", breaks="ReadError"),
+        events("hello", breaks="ReadTimeout"),
+    ],
+    ids=["truncated", "empty", "error", "late error", "broken", "stalled"],
+)
+def test_a_stream_is_judged_when_it_ends_and_not_by_its_status(stream: Answer) -> None:
+    assert state_after(stream, stack=guarded) == "open"
+
+
+def test_a_stream_that_ends_well_is_a_success() -> None:
+    assert state_after(failed(), events("hello", "[DONE]"), failed(), stack=guarded, failures=2) == "closed"
+
+
+def test_headers_alone_do_not_make_a_failure_forgotten() -> None:
+    """The count is kept until the stream has ended."""
+    breaker = CircuitBreaker(failures=2)
+    rehearse(guarded(breaker), failed(), url=URL)
+    counted: list[int] = []
+
+    class Look:
+        def flow(self, request: Request, proceed: Proceed) -> Flow[Response]:
+            response = yield from proceed(request)
+            counted.append(breaker.circuit(httpx.URL(URL)).breaker.fail_counter)
+            return response
+
+    rehearse(Stack(Look(), guarded(breaker)), events("hello", "more", "[DONE]"), url=URL)
+    assert counted == [1]
+    assert breaker.circuit(httpx.URL(URL)).breaker.fail_counter == 0
+
+
+def blames_the_caller(status: int, headers: Mapping[str, str], body: bytes) -> Verdict:
+    del status, headers
+    return Verdict.CALLER if b"template" in body else Verdict.SERVER
+
+
+def test_a_judge_may_blame_the_caller_for_a_500() -> None:
+    assert state_after(failed(500, b"bad template"), judge=blames_the_caller) == "closed"
+    assert state_after(failed(500, b"out of memory"), judge=blames_the_caller) == "open"
+
+
+def test_a_judge_may_blame_the_caller_for_an_in_band_error() -> None:
+    answer = events('{"error": {"message": "bad template"}}')
+    assert state_after(answer, stack=guarded, judge=blames_the_caller) == "closed"
+
+
+def test_the_judge_sees_the_first_kilobytes_of_a_failure_and_no_more() -> None:
+    seen: list[int] = []
+
+    def judge(status: int, headers: Mapping[str, str], body: bytes) -> Verdict:
+        del status, headers
+        seen.append(len(body))
+        return Verdict.SERVER
+
+    state_after(Answer(status=500, chunks=(b"x" * 5000,) * 10), judge=judge)
+    assert seen == [8192]
+
+
+def test_a_caller_who_stops_reading_a_good_answer_has_met_no_failure() -> None:
+    """Break at the stop word: a success. Closed unread: it says too little."""
+    breaker = CircuitBreaker(failures=2)
+    rehearse(guarded(breaker), failed(), url=URL)
+    rehearse(guarded(breaker), events("a", "b", "[DONE]"), url=URL, read=False)
+    assert breaker.circuit(httpx.URL(URL)).breaker.fail_counter == 0
+    rehearse(breaker, failed(), url=URL)
+    rehearse(breaker, ok(), url=URL, read=False)
+    assert breaker.circuit(httpx.URL(URL)).breaker.fail_counter == 1
+
+
+def test_a_failure_closed_unread_is_a_failure() -> None:
+    assert state_after(failed(502), read=False) == "open"
+
+
+def test_an_upgrade_to_another_protocol_is_a_success_at_the_switch() -> None:
+    assert state_after(failed(), Answer(status=101, chunks=()), failed(), failures=2) == "closed"
+
+
+def test_an_answer_made_with_its_content_is_judged_as_well() -> None:
+    """As test doubles make them: nothing is left to read when it comes by."""
+    breaker = CircuitBreaker(failures=1)
+    mock = httpx.MockTransport(lambda _: httpx.Response(500, text="bad"))
+    with httpx.Client(transport=Stack(breaker).over(mock)) as client:
+        client.get(URL)
+        with pytest.raises(CircuitOpenError):
+            client.get(URL)
+
+
+# Circuits
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("http://a/x", "http://a/y?z"),
+        ("http://a/", "http://a:80/"),
+        ("https://a/", "https://a:443/"),
+        ("http://A.example/", "http://a.EXAMPLE/"),
+        ("http://user:word@a/", "http://a/"),
+        ("http://[::1]:80/", "http://[::1]/"),
+    ],
+)
+def test_urls_of_one_origin_share_a_circuit(one: str, other: str) -> None:
+    breaker = CircuitBreaker()
+    assert breaker.circuit(httpx.URL(one)) is breaker.circuit(httpx.URL(other))
+
+
+@pytest.mark.parametrize("other", ["https://a/", "http://b/", "http://a:81/"])
+def test_other_origins_have_circuits_of_their_own(other: str) -> None:
+    breaker = CircuitBreaker()
+    assert breaker.circuit(httpx.URL("http://a/")) is not breaker.circuit(httpx.URL(other))
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("http://Foundry.Local:5273/v1", "http://foundry.local:5273"),
+        ("https://user:word@example.com/?key=secret", "https://example.com:443"),
+        ("http://[::1]:8080/", "http://[::1]:8080"),
+    ],
+)
+def test_a_circuit_is_named_by_its_origin(url: str, name: str) -> None:
+    assert origin(httpx.URL(url)) == name
+
+
+def test_one_failing_origin_does_not_close_the_way_to_another() -> None:
+    breaker, clock = open_after()
+    assert rehearse(breaker, ok(), url="http://elsewhere/", clock=clock).status == 200
+
+
+def test_the_circuits_used_last_are_kept() -> None:
+    breaker = CircuitBreaker(max_origins=2)
+    a, b = (breaker.circuit(httpx.URL(url)) for url in ("http://a/", "http://b/"))
+    assert breaker.circuit(httpx.URL("http://a/")) is a
+    breaker.circuit(httpx.URL("http://c/"))
+    assert [circuit.name for circuit in breaker.circuits] == ["http://a:80", "http://c:80"]
+    assert breaker.circuit(httpx.URL("http://b/")) is not b
+
+
+def test_an_open_circuit_is_kept_longer_than_a_closed_one() -> None:
+    """It is the one that remembers something."""
+    breaker = CircuitBreaker(max_origins=2, failures=1)
+    rehearse(breaker, failed(), url="http://bad/")
+    for name in ("a", "b", "c"):
+        rehearse(breaker, ok(), url=f"http://{name}/")
+    assert [circuit.name for circuit in breaker.circuits] == ["http://bad:80", "http://c:80"]
+
+
+def test_where_all_circuits_are_open_the_oldest_makes_room() -> None:
+    breaker = CircuitBreaker(max_origins=2, failures=1)
+    for name in ("a", "b", "c"):
+        assert rehearse(breaker, failed(), url=f"http://{name}/").status == 500
+    assert [circuit.name for circuit in breaker.circuits] == ["http://b:80", "http://c:80"]
+
+
+def test_stacks_that_hold_the_same_breaker_share_its_circuits() -> None:
+    breaker = CircuitBreaker(failures=1)
+    rehearse(Stack(breaker), failed(), url=URL)
+    assert rehearse(Stack(Deadline(9), breaker), url=URL).sent == 0
+
+
+def test_equal_breakers_do_not_share_theirs() -> None:
+    one, other = CircuitBreaker(failures=1), CircuitBreaker(failures=1)
+    assert one == other
+    rehearse(one, failed(), url=URL)
+    assert rehearse(other, ok(), url=URL).sent == 1
+
+
+def test_opening_and_closing_by_hand_is_respected_at_once() -> None:
+    breaker = CircuitBreaker()
+    theirs = breaker.circuit(httpx.URL(URL)).breaker
+    assert isinstance(theirs, pybreaker.CircuitBreaker)
+    theirs.open()
+    assert rehearse(breaker, url=URL).sent == 0
+    theirs.close()
+    assert rehearse(breaker, ok(), url=URL).sent == 1
+
+
+def test_storage_is_made_once_a_circuit_from_its_name() -> None:
+    asked: list[str] = []
+
+    def storage(name: str) -> pybreaker.CircuitBreakerStorage:
+        asked.append(name)
+        return pybreaker.CircuitMemoryStorage(pybreaker.STATE_CLOSED)
+
+    breaker = CircuitBreaker(storage=storage)
+    for url in ("http://a/1", "http://a/2", "http://b/"):
+        rehearse(breaker, ok(), url=url)
+    assert asked == ["http://a:80", "http://b:80"]
+
+
+def test_a_last_attempt_that_loses_its_answer_is_counted_once() -> None:
+    breaker = CircuitBreaker(failures=2)
+    rehearse(breaker, lost(), url=URL)
+    assert breaker.circuit(httpx.URL(URL)).breaker.fail_counter == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "sentence"),
+    [
+        ({"failures": 0}, ValueError, r"CircuitBreaker\.failures is at least 1, not 0"),
+        ({"failures": 2.5}, TypeError, r"CircuitBreaker\.failures is a whole number, not 2\.5"),
+        ({"open_seconds": 0}, ValueError, r"CircuitBreaker\.open_seconds is more than 0, not 0"),
+        ({"successes": 0}, ValueError, r"CircuitBreaker\.successes is at least 1, not 0"),
+        ({"probe_lease": -1}, ValueError, r"CircuitBreaker\.probe_lease is more than 0, not -1"),
+        ({"max_origins": 0}, ValueError, r"CircuitBreaker\.max_origins is at least 1, not 0"),
+    ],
+)
+def test_a_wrong_setting_is_named(settings: dict[str, Any], error: type[Exception], sentence: str) -> None:
+    with pytest.raises(error, match=sentence):
+        CircuitBreaker(**settings)

@@ -1,0 +1,263 @@
+# pyright: reportUnnecessaryTypeIgnoreComment=true
+"""The whole public API of the core, in use: checked by mypy and by pyright, never run.
+
+Lines that a checker must refuse carry a `type: ignore`, which both understand, and which both refuse where it hides
+nothing: mypy by `warn_unused_ignores`, pyright by the comment above. So a mistake that one of them no longer catches
+shows here.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, assert_type
+
+import httpx
+import httpx2
+import pybreaker
+
+from resilient_foundry import (
+    AttemptTimeout,
+    Backoff,
+    CallOptions,
+    CircuitBreaker,
+    CircuitOpenError,
+    Deadline,
+    DeadlineExceededError,
+    Ledger,
+    ResilienceError,
+    Retry,
+    Stack,
+    StackError,
+    StreamGuard,
+    Tracing,
+)
+from resilient_foundry.events import Attempt, Event, Outcome
+from resilient_foundry.faults import Judge, Verdict, judge_by_status
+from resilient_foundry.flow import AttemptPolicy, Flow, Policy, Proceed, Request, Response, now, tell
+from resilient_foundry.policies.redis import redis_storage
+from resilient_foundry.testing import (
+    Answer,
+    Failure,
+    History,
+    VirtualTime,
+    busy,
+    events,
+    failed,
+    lost,
+    ok,
+    rehearse,
+    scripted,
+    unsent,
+)
+
+
+def judge(status: int, headers: Mapping[str, str], body: bytes) -> Verdict:
+    return Verdict.CALLER if b"template" in body else judge_by_status(status, headers, body)
+
+
+def settings() -> None:
+    a_judge: Judge = judge
+    Retry(attempts=4, backoff=Backoff(base=0.2, factor=3, cap=10), longest_wait=60, judge=a_judge)
+    CircuitBreaker(
+        failures=5,
+        open_seconds=10,
+        successes=2,
+        probe_lease=30,
+        max_origins=100,
+        judge=judge,
+        storage=redis_storage("redis://127.0.0.1/0", namespace="mine"),
+    )
+    AttemptTimeout(connect=1, pool=None, write=5.0, read=60, idle=10, growth=2)
+    StreamGuard(done=None, max_event=4096, judge=judge)
+    Tracing(name="billing", tracer_provider=None)
+    Deadline(30)
+    CallOptions(repeatable=True, retry=False, deadline=3, name="chat", kind="client", attributes={"a": 1, "b": "c"})
+    assert_type(Backoff().wait(3, 0.5), float)
+
+
+def by_status_alone(status: int) -> Verdict:
+    return judge_by_status(status, {}, b"")
+
+
+def wrong_settings() -> None:
+    Retry(3)  # type: ignore[call-arg]
+    Retry(attempts="3")  # type: ignore[arg-type]
+    Retry(retries=3)  # type: ignore[call-arg]
+    Deadline()  # type: ignore[call-arg]
+    AttemptTimeout(total=3)  # type: ignore[call-arg]
+    CallOptions(repeatable="yes")  # type: ignore[arg-type]
+    CircuitBreaker(judge=by_status_alone)  # type: ignore[arg-type]
+
+
+def frozen() -> None:
+    Retry().attempts = 4  # type: ignore[misc]
+    Deadline(3).seconds = 4  # type: ignore[misc]
+
+
+def stacks() -> None:
+    stack = Stack(Tracing(), Deadline(30), Retry(), CircuitBreaker(), AttemptTimeout(), StreamGuard())
+    assert_type(stack, Stack)
+    assert_type(Stack.standard(), Stack)
+    assert_type(
+        Stack.inference(attempts=3, read=60, idle=10, deadline=300, judge=judge) + Stack.unchecked(Retry()), Stack
+    )
+    assert_type(stack.policies, tuple[Policy, ...])
+    assert_type(stack.lint(), list[str])
+    assert_type(list(stack), list[Policy])
+    nested: Policy = Stack(stack)
+    tracing: AttemptPolicy = Tracing()
+    del nested, tracing
+
+
+def wrong_stacks() -> None:
+    Stack(Retry)  # type: ignore[arg-type]
+    Stack(3)  # type: ignore[arg-type]
+    Stack([Retry()])  # type: ignore[arg-type]
+
+
+def the_four_clients() -> None:
+    stack = Stack.standard()
+    sync, asynchronous = stack.over(httpx.HTTPTransport()), stack.over(httpx.AsyncHTTPTransport())
+    assert_type(sync, httpx.BaseTransport)
+    assert_type(asynchronous, httpx.AsyncBaseTransport)
+    httpx.Client(transport=sync)
+    httpx.AsyncClient(transport=asynchronous)
+    sync2, asynchronous2 = stack.over(httpx2.HTTPTransport()), stack.over(httpx2.AsyncHTTPTransport())
+    assert_type(sync2, httpx2.BaseTransport)
+    assert_type(asynchronous2, httpx2.AsyncBaseTransport)
+    httpx2.Client(transport=sync2)
+    httpx2.AsyncClient(transport=asynchronous2)
+
+
+def a_transport_of_both_colours_stays_one(answer: Callable[[httpx.Request], httpx.Response]) -> None:
+    double = Stack().over(httpx.MockTransport(answer))
+    httpx.Client(transport=double)
+    httpx.AsyncClient(transport=double)
+    httpx.Client(transport=scripted(ok()))
+
+
+def a_stack_over_a_stack() -> None:
+    httpx.Client(transport=Stack(Retry()).over(Stack(AttemptTimeout()).over(httpx.HTTPTransport())))
+
+
+def the_wrong_colour() -> None:
+    sync = Stack().over(httpx.HTTPTransport())
+    asynchronous = Stack().over(httpx.AsyncHTTPTransport())
+    httpx.AsyncClient(transport=sync)  # type: ignore[arg-type]
+    httpx.Client(transport=asynchronous)  # type: ignore[arg-type]
+    sync2 = Stack().over(httpx2.HTTPTransport())
+    asynchronous2 = Stack().over(httpx2.AsyncHTTPTransport())
+    httpx2.AsyncClient(transport=sync2)  # type: ignore[arg-type]
+    httpx2.Client(transport=asynchronous2)  # type: ignore[arg-type]
+
+
+def the_wrong_library() -> None:
+    sync, asynchronous = Stack().over(httpx.HTTPTransport()), Stack().over(httpx.AsyncHTTPTransport())
+    httpx2.Client(transport=sync)  # type: ignore[arg-type]
+    httpx2.AsyncClient(transport=asynchronous)  # type: ignore[arg-type]
+    sync2, asynchronous2 = Stack().over(httpx2.HTTPTransport()), Stack().over(httpx2.AsyncHTTPTransport())
+    httpx.Client(transport=sync2)  # type: ignore[arg-type]
+    httpx.AsyncClient(transport=asynchronous2)  # type: ignore[arg-type]
+
+
+def no_transport_at_all() -> None:
+    Stack().over(httpx.Client())  # type: ignore[call-overload]
+    Stack().over("http://foundry.local")  # type: ignore[call-overload]
+
+
+def circuits(breaker: CircuitBreaker) -> None:
+    circuit = breaker.circuit(httpx.URL("http://foundry.local:5273"))
+    assert_type(circuit.state, str)
+    assert_type(circuit.breaker, pybreaker.CircuitBreaker)
+    breaker.circuit(httpx2.URL("http://foundry.local:5273"))
+    assert_type([one.name for one in breaker.circuits], list[str])
+    breaker.circuit("http://foundry.local")  # type: ignore[arg-type]
+
+
+def errors(call: Callable[[], httpx.Response]) -> None:
+    try:
+        call()
+    except CircuitOpenError as refused:
+        assert_type(refused.circuit, str)
+        assert_type(refused.retry_after, float | None)
+    except DeadlineExceededError as late:
+        assert_type(late.seconds, float)
+    except ResilienceError as error:
+        ledger: Ledger = error.resilience
+        del ledger
+    except StackError as wrong:
+        value: ValueError = wrong
+        del value
+
+
+def ledgers(ledger: Ledger) -> None:
+    assert_type(ledger.attempts, list[Attempt])
+    assert_type(ledger.attempts[0].outcome, Outcome | None)
+    assert_type(ledger.events, list[tuple[float, Event]])
+    assert_type(ledger.waits, list[float])
+    assert_type(ledger.explain(), str)
+
+
+class Stopwatch:
+    """A policy of somebody else."""
+
+    seconds = 0.0
+
+    def flow(self, request: Request, proceed: Proceed) -> Flow[Response]:
+        started = yield from now()
+        assert_type(started, float)
+        response = yield from proceed(request)
+        assert_type(response.status_code, int)
+        self.seconds = (yield from now()) - started
+        return response
+
+
+class Backwards:
+    """Not a policy: it gives no response."""
+
+    def flow(self, request: Request, proceed: Proceed) -> Iterator[str]:
+        del proceed
+        yield request.method
+
+
+def policies_of_ones_own(event: Event) -> None:
+    Stack(Retry(), Stopwatch())
+    Stack(Backwards())  # type: ignore[arg-type]
+    assert_type(tell(event), Flow[None])
+
+
+def rehearsals(heard: list[Event]) -> None:
+    clock = VirtualTime()
+    history = rehearse(
+        Retry(),
+        busy(retry_after=7),
+        busy(retry_after="soon", status=429),
+        failed(502, b"bad", after=1),
+        events("a", "[DONE]", breaks="ReadError", pause=1),
+        unsent(after=1),
+        lost(),
+        Answer(status=200, headers={"a": "b"}, chunks=(b"c",), after=1, pause=1, breaks=None),
+        Failure(error="PoolTimeout", after=1),
+        ok(b"content", after=1),
+        method="POST",
+        url="http://foundry.local",
+        content=b"{}",
+        options=CallOptions(),
+        timeout={"read": 1.0, "connect": None},
+        draw=lambda: 0.5,
+        clock=clock,
+        listener=heard.append,
+        read=False,
+    )
+    assert_type(history, History)
+    assert_type(history.response, httpx.Response | None)
+    assert_type(history.error, BaseException | None)
+    assert_type(history.content, bytes)
+    assert_type(history.ledger, Ledger)
+    assert_type(history.waits, list[float])
+    assert_type(history.events, list[Event])
+    assert_type(history.sent, int)
+    assert_type(history.status, int | None)
+    assert_type(history.elapsed, float)
+    assert_type(clock(), float)
+    transport: Any = scripted(ok(), module=httpx2, clock=clock)
+    del transport
+    rehearse(Retry(), "ok")  # type: ignore[arg-type]
