@@ -209,13 +209,20 @@ class AsyncBody:
 
     async def aclose(self) -> None:
         """Close the library's stream, once, also while the caller is being cancelled."""
-        self.body.finish(Outcome.ABANDONED)
-        if not self.body.closed:
-            self.body.closed = True
-            with anyio.move_on_after(_SECONDS_TO_CLOSE, shield=True):
-                # httpx iterates by an async generator: one that is left half-way is closed here, not by the collector.
-                # One in which another task is reading ends by the error that this read gets.
-                chunks: Any = self._chunks  # an async generator, or any iterator of a transport of somebody's own
-                if hasattr(chunks, "aclose") and not getattr(chunks, "ag_running", False):
-                    await chunks.aclose()
-                await self._inner.aclose()
+        body = self.body
+        body.finish(Outcome.ABANDONED)
+        if body.closed:
+            return
+        body.closed = True
+        if (
+            body.end is not None and body.end.outcome is Outcome.COMPLETE
+        ):  # read to its end: nothing is left to wait for
+            await self._inner.aclose()
+            return
+        with anyio.move_on_after(_SECONDS_TO_CLOSE, shield=True):
+            # httpx iterates by an async generator: one that is left half-way is closed here, not by the collector.
+            # One in which another task is reading ends by the error that this read gets.
+            chunks: Any = self._chunks  # an async generator, or any iterator of a transport of somebody's own
+            if hasattr(chunks, "aclose") and not getattr(chunks, "ag_running", False):
+                await chunks.aclose()
+            await self._inner.aclose()

@@ -20,12 +20,13 @@ class LiveLimits(dict[str, float | None]):
     def __init__(
         self, limits: Mapping[str, float | None], *, until: float | None, body: float | None, clock: Callable[[], float]
     ) -> None:
-        super().__init__({phase: limits.get(phase) for phase in _PHASES})
+        super().__init__(zip(_PHASES, map(limits.get, _PHASES), strict=True))
         self._until = until
         self.body = body
         self._clock = clock
-        if until is not None:
-            self.update({phase: self[phase] for phase in _PHASES})
+        if until is not None:  # for those who read the dictionary as it lies there
+            left = self._left(until)
+            self.update({phase: left if limit is None else min(limit, left) for phase, limit in self.items()})
 
     def head_arrived(self) -> None:
         """What follows is the body."""
@@ -37,9 +38,12 @@ class LiveLimits(dict[str, float | None]):
         limit = super().get(key, default)
         if self._until is None:
             return limit
-        left = max(_SHORTEST, self._until - self._clock())
+        left = self._left(self._until)
         return left if limit is None else min(limit, left)
 
     def __getitem__(self, key: str) -> float | None:
         limit: float | None = self.get(key)
         return limit
+
+    def _left(self, until: float) -> float:
+        return max(_SHORTEST, until - self._clock())

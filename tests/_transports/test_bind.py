@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from collections import Counter
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import httpx2
@@ -26,7 +26,7 @@ def counting(way: Way) -> Any:  # a transport of the way's library
     def counted(name: str) -> Any:
         def method(self: Any, *arguments: Any) -> Any:
             calls[name] += 1
-            parent: Any = super(kind, self)
+            parent = cast("Any", super(kind, self))
             return getattr(parent, name)(*arguments)
 
         return method

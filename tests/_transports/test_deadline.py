@@ -9,7 +9,10 @@ import anyio
 import pytest
 
 from resilient_foundry import AttemptTimeout, Deadline, DeadlineExceededError, Retry, Stack, StreamGuard
+from resilient_foundry._transports.bind import bind
+from resilient_foundry._transports.drive import World
 from resilient_foundry.events import Outcome, RetryDenied, TimedOut
+from resilient_foundry.testing import VirtualTime
 from tests.servers import Conversation, Gate, Server, replies, says_nothing, script
 from tests.ways import LIBRARIES, Way, assert_nothing_is_under_way, ledger_of, over
 
@@ -39,7 +42,7 @@ def test_redirects_share_one_deadline(way: Way) -> None:
     """The last leg has what the first ones left over."""
     with Server(redirecting) as server:
         with pytest.raises(DeadlineExceededError):
-            way.client(Stack(Deadline(0.1)), follow_redirects=True).get(f"{server.url}/start")
+            way.client(Stack(Deadline(0.4)), follow_redirects=True).get(f"{server.url}/start")
         assert [asked.path for asked in server.asked] == ["/start", "/middle", "/end"]
 
 
@@ -77,27 +80,27 @@ def test_the_legs_of_digest_authentication_share_one_deadline(way: Way) -> None:
 @pytest.mark.parametrize("status", [200, 302, 401, 503])
 def test_the_same_request_object_sent_twice_is_two_calls(way: Way, status: int, settings: dict[str, Any]) -> None:
     """No answer, also not one that another leg might follow, leaves its deadline on the caller's request."""
-    answered = Gate()
+    clock = VirtualTime()
 
-    def handler(talk: Conversation) -> None:
-        if talk.asked.path == "/end":
-            talk.reply(200)
-        else:
-            talk.reply(status, headers={"location": "/end"} if status == 302 else {})
+    def answer(request: Any) -> Any:
+        if request.url.path == "/end":
+            return way.library.Response(200)
+        return way.library.Response(status, headers={"location": "/end"} if status == 302 else {})
 
-    with Server(handler) as server:
-        client = way.client(Stack(Deadline(0.15)), **settings)
-        request = client.build("GET", server.url)
-        first = client.send(request)
-        answered.pause(0.2)
-        second = client.send(request)
-        assert second.status_code == first.status_code
+    stack = Stack(Deadline(30))
+    transport = way.library.MockTransport(answer)
+    client = way.over(bind(transport, stack.around_the_network(), "a stack", World(monotonic=clock)), **settings)
+    request = client.build("GET", "http://localhost/")
+    first = client.send(request)
+    clock.pass_(60)
+    second = client.send(request)
+    assert second.status_code == first.status_code
 
 
 def test_a_request_that_ran_out_of_time_can_be_sent_again(way: Way) -> None:
     """The next call has all of its time."""
     with Server(script(says_nothing, replies(200))) as server:
-        client = way.client(Stack(Deadline(0.05)))
+        client = way.client(Stack(Deadline(0.3)))
         request = client.build("GET", server.url)
         with pytest.raises(DeadlineExceededError):
             client.send(request)
@@ -149,7 +152,7 @@ def test_a_deadline_leaves_the_bodys_own_limit_as_it_was(way: Way) -> None:
         talk.wait_for_the_client_to_leave()
 
     with Server(handler) as server:
-        client = way.client(Stack(Deadline(30)), timeout=0.1)
+        client = way.client(Stack(Deadline(30)), timeout=way.library.Timeout(20, read=0.3))
         with client.stream("GET", server.url) as stream:
             assert stream.next() == b"one"
             with pytest.raises(way.library.ReadTimeout) as caught:
@@ -168,9 +171,9 @@ def test_a_body_that_goes_on_arriving_may_outlast_the_deadline(way: Way) -> None
         talk.chunk(b"two")
         talk.end()
 
-    with Server(handler) as server, way.client(Stack(Deadline(0.1))).stream("GET", server.url) as stream:
+    with Server(handler) as server, way.client(Stack(Deadline(0.3))).stream("GET", server.url) as stream:
         assert stream.next() == b"one"
-        late.pause(0.15)
+        late.pause(0.35)
         late.open()
         assert stream.rest() == b"two"
 

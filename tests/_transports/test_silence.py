@@ -89,7 +89,7 @@ def test_a_stream_that_is_silent_before_its_first_event_is_asked_for_again(way: 
 @pytest.mark.parametrize(
     ("limits", "chunks", "said"),
     [
-        (AttemptTimeout(read=SHORT, idle=LONG), (), "no first chunk of the answer's body within 0.05 s"),
+        (AttemptTimeout(read=ENOUGH, idle=LONG), (), "no first chunk of the answer's body within 0.3 s"),
         (AttemptTimeout(read=LONG, idle=SHORT), (b"one",), "no further chunk of the answer's body within 0.05 s"),
     ],
     ids=["first chunk", "further chunk"],
@@ -108,7 +108,7 @@ async def test_the_shorter_of_two_limits_is_kept_too_where_tasks_can_be_cancelle
             assert caught.value.request.url == server.url
 
 
-@pytest.mark.parametrize("limits", [AttemptTimeout(read=0.2, idle=0.01), AttemptTimeout(read=0.1, idle=0.2)])
+@pytest.mark.parametrize("limits", [AttemptTimeout(read=0.4, idle=0.01), AttemptTimeout(read=0.2, idle=0.4)])
 @pytest.mark.parametrize("library", LIBRARIES.values(), ids=LIBRARIES)
 def test_the_chunks_of_a_synchronous_body_share_the_longer_limit(library: Any, limits: AttemptTimeout) -> None:
     """A blocking read can't be interrupted, so a chunk that comes between the two limits is let through."""
@@ -116,11 +116,11 @@ def test_the_chunks_of_a_synchronous_body_share_the_longer_limit(library: Any, l
     def handler(talk: Conversation) -> None:
         talk.begin_stream("text/plain")
         for chunk in (b"one", b"two"):
-            talk.pause(0.12 if talk.asked.path == "/idle" else 0.03)
+            talk.pause(0.25 if talk.asked.path == "/idle" else 0.03)
             talk.chunk(chunk)
         talk.wait_for_the_client_to_leave()
 
-    path = "/idle" if limits.idle == 0.2 else "/read"
+    path = "/idle" if limits.idle == 0.4 else "/read"
     transport = over(Stack(limits), library.HTTPTransport())
     with (
         Server(handler) as server,

@@ -166,7 +166,7 @@ def test_a_passed_deadline_is_a_timeout_of_the_library(way: Way) -> None:
         assert isinstance(error, way.library.TimeoutException)
         assert error.seconds == 0.05
         assert error.request.url == server.url
-        assert isinstance(error.__cause__, way.library.ReadTimeout)
+        assert isinstance(error.__cause__, way.library.TimeoutException)
         assert outcomes(error) == [Outcome.STALLED]
 
 
