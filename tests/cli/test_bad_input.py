@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
 
 from resilient_foundry.foundry.runtime import RESILIENCE, LocalRuntime
+from resilient_foundry.harness.faults import Stall, always
+from resilient_foundry.harness.proxy import FaultProxy
 from tests.cli.command import run
 from tests.cli.conftest import Command
 from tests.servers import Server, closed_port, replies
@@ -88,6 +91,28 @@ def test_an_empty_prompt(command: Command, runtime: LocalRuntime, prompt: str) -
     """Refused before anything is sent, on the command line and on standard input."""
     assert "prompt is empty" in command("chat", prompt, "--url", runtime.url).complaint
     assert "prompt is empty" in command("chat", "-", "--url", runtime.url, given=prompt).complaint
+
+
+def test_a_service_that_does_not_answer_in_time(
+    command: Command, runtime: LocalRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was asked, and that time ran out; the HTTP library alone would only say `timed out`."""
+    monkeypatch.setenv("FOUNDRY_TIMEOUT", "0.2")
+    monkeypatch.setenv("FOUNDRY_RETRIES", "0")
+    with FaultProxy(runtime.url, always(Stall())) as proxy:
+        complaint = command("chat", "Why?", "--model", RESILIENCE.id, "--url", proxy.url).complaint
+    assert complaint.startswith(f"no answer to POST {proxy.url}/v1/chat/completions: timed out")
+
+
+def test_a_runtime_that_can_not_start_says_why_and_where_to_read_more(command: Command) -> None:
+    """What the server wrote is for those who ask for it."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        complaint = command("serve", "--port", port).complaint
+        told = run("serve", "--port", port, FOUNDRY_LOG_LEVEL="debug")
+    assert f"port {port}" in complaint
+    assert told.code == 1
+    assert len(told.err.splitlines()) >= len(complaint.splitlines())
 
 
 def test_an_empty_name_of_a_model(command: Command, runtime: LocalRuntime) -> None:

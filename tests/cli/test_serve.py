@@ -47,11 +47,3 @@ def test_tells_a_person_what_to_do_next() -> None:
         assert run("chat", "--url", line[2], line[3]).code == 0
         running.send(signal.SIGINT)
         assert running.end().code == 0
-
-
-def test_a_port_that_is_taken_is_one_sentence() -> None:
-    """The port is named, and so is the way out."""
-    with started("serve", "--json") as running:
-        running.read_until(r"\n}\n")
-        port = json.loads(running.out)["url"].rpartition(":")[2]
-        assert f"port {port}" in run("serve", "--port", port).complaint

@@ -70,6 +70,8 @@ class Screen:
         self._title = f"{which}, {kind}; goes wrong: {scene.fault}"
         self._text = ""
         self._happened.clear()
+        if self._live is not None:
+            self._live.refresh()
 
     def answer(self, text: str) -> None:
         """A piece of the answer."""
