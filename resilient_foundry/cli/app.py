@@ -20,6 +20,7 @@ from resilient_foundry.cli.output import complain
 from resilient_foundry.errors import ResilienceError
 from resilient_foundry.foundry import FoundryError, SettingsError
 from resilient_foundry.foundry.runtime import RuntimeStartError
+from resilient_foundry.foundry.settings import LOG_LEVEL, LOG_LEVELS
 
 app = typer.Typer(
     help="Resilient HTTP for Foundry Local: see it survive, talk to it, look after it.",
@@ -150,7 +151,9 @@ def _terminate(number: int, _frame: FrameType | None) -> NoReturn:
 
 def _log() -> None:
     """Log to standard error where FOUNDRY_LOG_LEVEL asks for it; a command tells its story itself."""
-    if os.environ.get("FOUNDRY_LOG_LEVEL"):
+    level = os.environ.get(LOG_LEVEL, "").strip().upper()
+    if level in LOG_LEVELS:  # what is no level is complained about where the other settings are
         logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
+        logging.getLogger("resilient_foundry").setLevel(level)
     else:
         logging.getLogger("stamina").addHandler(logging.NullHandler())
