@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import struct
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping
@@ -18,7 +17,6 @@ from typing import Self
 
 PATIENCE = 20.0
 """Seconds until something that never happens fails the test."""
-_RESET = struct.pack("ii", 1, 0)
 
 
 class Gate:
@@ -107,10 +105,6 @@ class Conversation:
     def pause(self, seconds: float) -> None:
         """Let time pass, where time passing is the point of the test."""
         time.sleep(seconds)
-
-    def reset(self) -> None:
-        """Break the connection with RST."""
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
 
     def wait_for_the_client_to_leave(self) -> None:
         """Say nothing until the client closes its end."""

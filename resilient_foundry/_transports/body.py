@@ -146,10 +146,13 @@ class SyncBody:
 
     def close(self) -> None:
         """Close the library's stream, once."""
-        self.body.finish(Outcome.ABANDONED)
-        if not self.body.closed:
-            self.body.closed = True
-            self._inner.close()
+        body = self.body
+        try:
+            body.finish(Outcome.ABANDONED)
+        finally:  # a watcher may run what a user wrote, and that may fail
+            if not body.closed:
+                body.closed = True
+                self._inner.close()
 
 
 class AsyncBody:
@@ -210,13 +213,16 @@ class AsyncBody:
     async def aclose(self) -> None:
         """Close the library's stream, once, also while the caller is being cancelled."""
         body = self.body
-        body.finish(Outcome.ABANDONED)
-        if body.closed:
-            return
-        body.closed = True
-        if (
-            body.end is not None and body.end.outcome is Outcome.COMPLETE
-        ):  # read to its end: nothing is left to wait for
+        try:
+            body.finish(Outcome.ABANDONED)
+        finally:  # a watcher may run what a user wrote, and that may fail
+            if not body.closed:
+                body.closed = True
+                await self._close()
+
+    async def _close(self) -> None:
+        end = self.body.end
+        if end is not None and end.outcome is Outcome.COMPLETE:  # read to its end: nothing is left to wait for
             await self._inner.aclose()
             return
         with anyio.move_on_after(_SECONDS_TO_CLOSE, shield=True):

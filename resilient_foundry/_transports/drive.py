@@ -165,7 +165,6 @@ class _Driver:
             live.head_arrived()
         attempt.status = response.status_code
         attempt.answered_after = self.clock() - began
-        self.tell(AttemptAnswered(attempt.number, attempt.status or 0, attempt.answered_after))
         return Body(self.library, self.ledger, attempt, began, self.clock)
 
     def leave(self, error: Exception) -> Exception:
@@ -267,7 +266,8 @@ class SyncDriver(_Driver):
             raise
         body = self.answered(response, attempt, live, began)
         stream = self.library.streams.sync(body, response.stream)
-        self.opened.append(stream)
+        self.opened.append(stream)  # before anybody is told, who might fail
+        self.tell(AttemptAnswered(attempt.number, response.status_code, attempt.answered_after or 0.0))
         wrap(response, stream)
         return response
 
@@ -405,7 +405,8 @@ class AsyncDriver(_Driver):
         stream = self.library.streams.asynchronous(
             body, response.stream, first=first, idle=idle or first, native=live.body if live else first
         )
-        self.opened.append(stream)
+        self.opened.append(stream)  # before anybody is told, who might fail
+        self.tell(AttemptAnswered(attempt.number, response.status_code, attempt.answered_after or 0.0))
         wrap(response, stream)
         return response
 

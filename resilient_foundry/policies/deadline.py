@@ -28,7 +28,8 @@ class Deadline:
     It is kept by shortening the library's own time limits, and only after that by cancelling, because cancelling a
     request that waits for a connection costs httpx 0.28 a place in its pool for good. Synchronous code can't be
     interrupted inside a socket read: there a call ends when the read that is under way does, which is at the deadline
-    at the latest, unless the server sends its head in drips.
+    at the latest, unless the server sends its head in drips, or its head and then nothing: the wait for the first
+    event of such a stream ends with the limit of a chunk, the longer of `AttemptTimeout.read` and `idle`.
 
     Raises `DeadlineExceededError`, which is also the library's `TimeoutException`.
     `CallOptions(deadline=...)` replaces `seconds` for one call.

@@ -13,7 +13,10 @@ from typing import Any
 import pytest
 
 from resilient_foundry import Backoff, CircuitBreaker, Deadline, Retry, Stack, StreamGuard
-from tests.servers import Conversation, Server, closed_port, says_nothing
+from resilient_foundry.events import AttemptAnswered, Event
+from resilient_foundry.faults import Verdict
+from resilient_foundry.flow import Flow, Proceed, Request, Response, listen
+from tests.servers import Conversation, Server, closed_port, replies, says_nothing
 from tests.ways import LIBRARIES, Way, assert_nothing_is_under_way, over
 
 WHOLE = Stack(Deadline(10), Retry(backoff=Backoff(base=0.0)), CircuitBreaker(), StreamGuard())
@@ -85,6 +88,46 @@ def test_answers_that_are_thrown_away_are_closed_once_each(way: Way) -> None:
         with pytest.raises(way.library.RemoteProtocolError):
             client.get(server.url)
         assert closed == {"closed": 3}
+
+
+def of_no_use(_status: int, _headers: object, _body: bytes) -> Verdict:
+    """A judge of the user's own, with a mistake in it."""
+    raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_a_judge_that_fails_costs_no_connection(way: Way, status: int) -> None:
+    """The mistake comes out as itself, and what was open is closed."""
+    with Server(replies(status, b"here")) as server:
+        client = way.client(Stack(CircuitBreaker(judge=of_no_use)))
+        for _ in range(2):
+            with pytest.raises(ZeroDivisionError):
+                client.get(server.url)
+            assert_nothing_is_under_way(client.transport)
+
+
+class Fails:
+    """A listener of the user's own, with a mistake in it."""
+
+    def flow(self, request: Request, proceed: Proceed) -> Flow[Response]:
+        """Fail when the head of the answer is there."""
+        yield from listen(self.listener)
+        return (yield from proceed(request))
+
+    def listener(self, event: Event) -> None:
+        """Fail."""
+        if isinstance(event, AttemptAnswered):
+            raise ZeroDivisionError
+
+
+def test_a_listener_that_fails_costs_no_connection(way: Way) -> None:
+    """The mistake comes out as itself, and what was open is closed."""
+    network, closed = closings(way)
+    with Server(replies(200, b"here")) as server:
+        client = way.client(Stack(Fails()), network)
+        with pytest.raises(ZeroDivisionError):
+            client.get(server.url)
+        assert closed == {"closed": 1}
 
 
 @contextmanager
