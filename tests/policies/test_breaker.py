@@ -1,6 +1,6 @@
 """Stop calling a server that fails, and find out with one call when it works again."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import anyio
@@ -298,6 +298,25 @@ def test_a_caller_who_stops_reading_a_good_answer_has_met_no_failure() -> None:
 
 def test_a_failure_closed_unread_is_a_failure() -> None:
     assert state_after(failed(502), read=False) == "open"
+
+
+def test_an_interruption_in_the_middle_of_a_body_counts_as_nothing() -> None:
+    """Ctrl-C while a stream is read says nothing of the server, and gives a probe's place to the next one."""
+
+    class Interrupted(httpx.SyncByteStream):
+        def __iter__(self) -> Iterator[bytes]:
+            yield b"half"
+            raise KeyboardInterrupt
+
+    mock = httpx.MockTransport(lambda _: httpx.Response(200, stream=Interrupted()))
+    breaker, clock = open_after()
+    clock.pass_(5)
+    probe, _ = breaker.circuit(httpx.URL(URL)).admit(clock.now)
+    probe.release(clock.now)
+    with httpx.Client(transport=Stack(breaker).over(mock)) as client, pytest.raises(KeyboardInterrupt):
+        client.get(URL)
+    assert state_of(breaker) == "half-open"
+    assert rehearse(breaker, ok(), url=URL, clock=clock).status == 200
 
 
 def test_an_upgrade_to_another_protocol_is_a_success_at_the_switch() -> None:

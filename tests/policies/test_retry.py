@@ -279,6 +279,21 @@ def test_an_endless_stream_of_failure_is_not_read_to_its_end() -> None:
         assert history.script.closed == {1: 1, 2: 1}
 
 
+def test_an_endless_failure_is_closed_before_the_next_attempt() -> None:
+    """It may still be shown while the decision is open; after that it would only hold a connection."""
+    script = scripted(Answer(status=503, headers={"content-type": "text/event-stream"}, chunks=(b":\n",)), ok())
+    closed: list[int] = []
+
+    class Noting:
+        def flow(self, request: Request, proceed: Proceed) -> Flow[Response]:
+            closed.append(script.script.closed.total())
+            return (yield from proceed(request))
+
+    with httpx.Client(transport=over(Stack(Retry(backoff=AT_ONCE), Noting()), script)) as client:
+        assert client.get("http://foundry.local/").status_code == 200
+    assert closed == [0, 1]
+
+
 # How long it waits
 
 
