@@ -3,9 +3,11 @@
 from resilient_foundry.errors import CircuitOpenError, DeadlineExceededError, ResilienceError, StackError
 from resilient_foundry.events import Ledger
 from resilient_foundry.flow import CallOptions
+from resilient_foundry.foundry import AsyncFoundryClient, FoundryClient
 from resilient_foundry.policies.backoff import Backoff
 from resilient_foundry.policies.breaker import CircuitBreaker
 from resilient_foundry.policies.deadline import Deadline
+from resilient_foundry.policies.redis import redis_storage
 from resilient_foundry.policies.retry import Retry
 from resilient_foundry.policies.stream_guard import StreamGuard
 from resilient_foundry.policies.timeouts import AttemptTimeout
@@ -13,6 +15,7 @@ from resilient_foundry.policies.tracing import Tracing
 from resilient_foundry.stack import Stack
 
 __all__ = [
+    "AsyncFoundryClient",
     "AttemptTimeout",
     "Backoff",
     "CallOptions",
@@ -20,6 +23,7 @@ __all__ = [
     "CircuitOpenError",
     "Deadline",
     "DeadlineExceededError",
+    "FoundryClient",
     "Ledger",
     "ResilienceError",
     "Retry",
@@ -27,4 +31,5 @@ __all__ = [
     "StackError",
     "StreamGuard",
     "Tracing",
+    "redis_storage",
 ]

@@ -81,8 +81,8 @@ def _counts(policies: Sequence[Policy]) -> Iterator[str]:
     breakers = [policy.failures for policy in policies if isinstance(policy, CircuitBreaker)]
     for attempts in retries:
         for failures in breakers:
-            if failures < attempts:
+            if 1 < attempts >= failures:
                 yield (
-                    f"CircuitBreaker.failures ({failures}) is below Retry.attempts ({attempts}), "
-                    f"so one bad call opens the circuit before its attempts are over: raise it above {attempts}"
+                    f"CircuitBreaker.failures ({failures}) is not above Retry.attempts ({attempts}), "
+                    f"so one bad call opens the circuit by itself: raise it above {attempts}"
                 )

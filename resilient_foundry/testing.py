@@ -118,9 +118,24 @@ def lost(*, after: float = 0.0) -> Failure:
     return Failure(error="ReadError", after=after)
 
 
+_PHASES = {
+    "ConnectError": ("connect", "ConnectTimeout"),
+    "ConnectTimeout": ("connect", "ConnectTimeout"),
+    "PoolTimeout": ("pool", "PoolTimeout"),
+    "WriteError": ("write", "WriteTimeout"),
+    "WriteTimeout": ("write", "WriteTimeout"),
+}
+"""The phase that a failure happens in, and what is raised when that phase lasts too long; all others fail in `read`."""
+
+
+def _is_sent(said: Said) -> bool:
+    """Whether the request leaves: a connection that never came about reads no body."""
+    return isinstance(said, Answer) or _PHASES.get(said.error, ("read", ""))[0] not in {"connect", "pool"}
+
+
 @dataclass(slots=True)
 class Script:
-    """What was asked of a scripted transport: the requests, the body of each, and how often each answer was closed."""
+    """What a scripted transport was asked: requests, the bodies of those sent, and how often each answer was closed."""
 
     answers: list[Said]
     clock: VirtualTime
@@ -129,16 +144,19 @@ class Script:
     closed: Counter[int] = field(default_factory=Counter[int])
     opened: int = 0
 
-    def next(self, request: Any, module: Any) -> tuple[Answer, int]:
-        """The next answer, or the next failure raised."""
+    def take(self, request: Any) -> Said:
+        """What is said to this request; AssertionError where the script has nothing more to say."""
         if len(self.requests) >= len(self.answers):
             raise AssertionError(f"the script has {len(self.answers)} answers, and was asked once more")
         said = self.answers[len(self.requests)]
         self.requests.append(request)
-        limits: Mapping[str, float | None] = request.extensions.get("timeout") or {}
+        return said
+
+    def head(self, said: Said, limits: Mapping[str, float | None], module: Any) -> tuple[Answer, int]:
+        """An answer whose head has arrived, and its number; or the failure raised."""
         if isinstance(said, Failure):
-            phase = "connect" if said.error.startswith("Connect") else "read"
-            self._wait(said.after, limits.get(phase), module, "ConnectTimeout" if phase == "connect" else "ReadTimeout")
+            phase, late = _PHASES.get(said.error, ("read", "ReadTimeout"))
+            self._wait(said.after, limits.get(phase), module, late)
             raise getattr(module, said.error)(f"scripted {said.error}")
         self._wait(said.after, limits.get("read"), module, "ReadTimeout")
         self.opened += 1
@@ -194,19 +212,23 @@ class _ScriptedTransport:
 
     def handle_request(self, request: Any) -> Any:
         """Answer as the script says."""
-        self.script.bodies.append(b"".join(request.stream))
-        return self._respond(request)
+        said = self.script.take(request)
+        if _is_sent(said):
+            self.script.bodies.append(b"".join(request.stream))
+        return self._respond(request, said)
 
     async def handle_async_request(self, request: Any) -> Any:
         """Answer as the script says."""
-        self.script.bodies.append(b"".join([chunk async for chunk in request.stream]))
-        return self._respond(request)
+        said = self.script.take(request)
+        if _is_sent(said):
+            self.script.bodies.append(b"".join([chunk async for chunk in request.stream]))
+        return self._respond(request, said)
 
-    def _respond(self, request: Any) -> Any:
-        said, number = self.script.next(request, self._module)
+    def _respond(self, request: Any, said: Said) -> Any:
         limits: Mapping[str, float | None] = request.extensions.get("timeout") or {}
-        body = self._body(self.script, number, self.script.body(said, limits, self._module))
-        return self._module.Response(said.status, headers=dict(said.headers), stream=body)
+        answer, number = self.script.head(said, limits, self._module)
+        body = self._body(self.script, number, self.script.body(answer, limits, self._module))
+        return self._module.Response(answer.status, headers=dict(answer.headers), stream=body)
 
 
 def scripted(*answers: Said, module: ModuleType = httpx, clock: VirtualTime | None = None) -> Any:
@@ -284,8 +306,9 @@ def rehearse(
     listener: Listener | None = None,
     read: bool = True,
 ) -> History:
-    """Take one call through a policy or a stack, against these answers, on a virtual clock; every error is caught.
+    """Take one call through a policy or a stack, against these answers, on a virtual clock.
 
+    Every error is caught and shown, but for AssertionError: a script that is too short is a mistake of the test.
     `draw` gives the random numbers, a half unless said otherwise. The body is read to its end and closed, or only
     closed with `read=False`. Hand the same `clock` in to rehearse several calls one after the other.
     """
@@ -308,6 +331,8 @@ def rehearse(
         response = driver.call(request, _flow_of(policy))
         if read:
             pieces.extend(response.stream)  # type: ignore[arg-type]
+    except AssertionError:
+        raise
     except BaseException as error:  # noqa: BLE001 - the history shows it
         problem = error
     if response is not None and isinstance(response.stream, SyncBody):

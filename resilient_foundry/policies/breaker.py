@@ -7,19 +7,23 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-
-import pybreaker
+from typing import TYPE_CHECKING
 
 from resilient_foundry.errors import CircuitOpenError
 from resilient_foundry.events import BodyEnd, CallRejected, CircuitEvent, Ledger, Outcome
 from resilient_foundry.faults import Fault, Judge, Verdict, fault_of, judge_by_status
 from resilient_foundry.flow import URL, Flow, Proceed, Request, Response, history, now, tell, watch
 from resilient_foundry.policies._checks import count, number
-from resilient_foundry.policies.circuit import Circuit, Permit
+
+if TYPE_CHECKING:  # pybreaker imports redis, and redis the OpenTelemetry SDK, wherever they are installed
+    import pybreaker
+
+    from resilient_foundry.policies.circuit import Circuit, Permit
 
 _BODY_OF_A_FAILURE = 8 * 1024
 """Bytes of a failure's body that the judge is shown."""
 
+_CLOSED = "closed"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -42,25 +46,28 @@ class Circuits:
 
     def of(self, name: str) -> Circuit:
         """The circuit of this name, made if it is new."""
-        if self._owner != os.getpid():  # another thread may have held the lock at the fork
-            self._lock, self._owner = threading.Lock(), os.getpid()
-        with self._lock:
+        with self._locked():
             circuit = self._circuits.get(name)
             if circuit is None:
-                circuit = self._circuits[name] = self._make(name)
-                if len(self._circuits) > self._limit:
+                if len(self._circuits) >= self._limit:
                     self._forget()
+                circuit = self._circuits[name] = self._make(name)
             self._circuits.move_to_end(name)
             return circuit
 
     def __iter__(self) -> Iterator[Circuit]:
-        with self._lock:
+        with self._locked():
             return iter(list(self._circuits.values()))
+
+    def _locked(self) -> threading.Lock:
+        if self._owner != os.getpid():  # another thread may have held the lock at the fork
+            self._lock, self._owner = threading.Lock(), os.getpid()
+        return self._lock
 
     def _forget(self) -> None:
         """Drop the least recently used circuit that is closed; where none is, the least recently used."""
         for name, circuit in self._circuits.items():
-            if circuit.state == pybreaker.STATE_CLOSED:
+            if circuit.state == _CLOSED:
                 del self._circuits[name]
                 return
         self._circuits.popitem(last=False)
@@ -99,17 +106,19 @@ class CircuitBreaker:
         count("CircuitBreaker.successes", self.successes)
         number("CircuitBreaker.probe_lease", self.probe_lease, above=0.0)
         count("CircuitBreaker.max_origins", self.max_origins)
-        object.__setattr__(self, "circuits", Circuits(self._make, self.max_origins))
+        from resilient_foundry.policies.circuit import Circuit  # noqa: PLC0415 - as above: who makes a breaker pays
 
-    def _make(self, name: str) -> Circuit:
-        return Circuit(
-            name,
-            failures=self.failures,
-            open_seconds=self.open_seconds,
-            successes=self.successes,
-            probe_lease=self.probe_lease,
-            storage=self.storage(name) if self.storage else None,
-        )
+        def make(name: str) -> Circuit:
+            return Circuit(
+                name,
+                failures=self.failures,
+                open_seconds=self.open_seconds,
+                successes=self.successes,
+                probe_lease=self.probe_lease,
+                storage=self.storage(name) if self.storage else None,
+            )
+
+        object.__setattr__(self, "circuits", Circuits(make, self.max_origins))
 
     def circuit(self, url: URL) -> Circuit:
         """The circuit of a URL's origin: its state, and pybreaker's object for listeners and manual control."""
@@ -146,13 +155,12 @@ class _Settlement:
         self._response = response
         self._judge = judge
         self._ledger = ledger
+        self._attempt = ledger.attempts[-1] if ledger.attempts else None
         self._body = bytearray()
-        self._any = False
 
     def chunk(self, data: bytes, at: float) -> None:
         """Keep the beginning of a failure's body for the judge."""
         del at
-        self._any = True
         if self._response.status_code >= _FAILURES:
             self._body += data[: _BODY_OF_A_FAILURE - len(self._body)]
 
@@ -175,7 +183,7 @@ class _Settlement:
             return permit.failure
         if verdict is Verdict.BUSY:
             return permit.release
-        if end.outcome is Outcome.ABANDONED and not self._any:
+        if end.outcome is Outcome.ABANDONED and (self._attempt is None or not self._attempt.bytes):
             return permit.release  # closed unread: its head says too little
         return permit.success
 

@@ -17,11 +17,10 @@ function that returns or raises at once. What stands here is what pybreaker leav
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,18 +96,25 @@ class Circuit:
         self._epoch = 0
         self._opened: float | None = None
         self._leases: list[_Lease] = []
+        self._replaying = False
         self._told: list[CircuitEvent] = []
-        self.breaker = pybreaker.CircuitBreaker(
+        self._storage = storage or pybreaker.CircuitMemoryStorage(pybreaker.STATE_CLOSED)
+        self.breaker = self._made(failures, successes, [_Transitions(self)])
+        """pybreaker's own object, for its listeners, its counters, and `open()` and `close()` by hand."""
+        _circuits.add(self)
+
+    def _made(
+        self, failures: int, successes: int, listeners: Sequence[pybreaker.CircuitBreakerListener]
+    ) -> pybreaker.CircuitBreaker:
+        return pybreaker.CircuitBreaker(
             fail_max=failures,
-            reset_timeout=open_seconds,
+            reset_timeout=self._open_seconds,
             success_threshold=successes,
-            state_storage=storage,
-            name=name,
+            listeners=listeners,
+            state_storage=self._storage,
+            name=self.name,
             throw_new_error_on_trip=False,
         )
-        """pybreaker's own object, for its listeners, its counters, and `open()` and `close()` by hand."""
-        self.breaker.add_listener(_Transitions(self))
-        _circuits.add(self)
 
     @property
     def state(self) -> str:
@@ -148,12 +154,22 @@ class Circuit:
         with self._lock:
             if lease is not None:
                 self._leases = [other for other in self._leases if other is not lease]
-            if replay is not None and epoch == self._epoch and self.breaker.state.name != pybreaker.STATE_OPEN:
-                with contextlib.suppress(_ServerFailedError):
+            if replay is not None and self._counts(epoch):
+                self._replaying = True
+                try:
                     self.breaker.call(replay)
+                except _ServerFailedError as replayed:
+                    # pybreaker's frames hold it in a cycle, and it would hold the caller's own error in there too
+                    replayed.__context__ = replayed.__traceback__ = None
+                finally:
+                    self._replaying = False
                 if self._opened is None and self.breaker.current_state == pybreaker.STATE_OPEN:
                     self._opened = now
             return self._changes()
+
+    def _counts(self, epoch: int) -> bool:
+        """Whether the outcome of a call of that epoch is still news; not that of a call which a listener made."""
+        return not self._replaying and epoch == self._epoch and self.breaker.state.name != pybreaker.STATE_OPEN
 
     def moved(self, state: str) -> None:
         """A transition happened, whoever caused it; called by pybreaker, under its lock."""
@@ -168,9 +184,12 @@ class Circuit:
             self._told.append(CircuitClosed(self.name))
 
     def after_fork(self) -> None:
-        """A lock that another thread held at the fork is never free again in the child."""
+        """A lock that another thread held at the fork is never free again in the child, ours and pybreaker's alike."""
         self._lock = threading.RLock()
         self._leases = []
+        self._replaying = False
+        old: Any = self.breaker  # pybreaker's annotations leave the type of a listener open
+        self.breaker = self._made(old.fail_max, old.success_threshold, old.listeners)
 
     def _changes(self) -> list[CircuitEvent]:
         """What is to be told once the lock is free."""

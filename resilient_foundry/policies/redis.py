@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-
-import pybreaker
+from typing import TYPE_CHECKING
 
 from resilient_foundry._extras import require
+
+if TYPE_CHECKING:
+    import pybreaker
 
 
 def redis_storage(
@@ -17,6 +19,8 @@ def redis_storage(
     Every admission asks Redis, in the calling thread: fit for synchronous programs, and a short block of an event loop.
     Needs the extra `redis`; raises `MissingExtraError` without it, and redis's own errors while Redis can't be reached.
     """
+    import pybreaker  # noqa: PLC0415 - it imports redis wherever that is installed; see policies/breaker.py
+
     redis = require("redis", extra="redis")
     client = redis.Redis.from_url(url)
 

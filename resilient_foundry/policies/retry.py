@@ -189,7 +189,7 @@ class _Call:
 
     def _print(self, response: Response) -> Flow[object]:
         """What makes two failures the same failure: a 500 that repeats itself to the letter is no accident."""
-        if response.status_code != 500:  # noqa: PLR2004 - the other statuses speak of load and of gateways
+        if response.status_code != 500 or _endless(response.headers):  # noqa: PLR2004 - others speak of load, of gateways
             return None
         return (500, (yield from preview(response, _BODY_OF_A_FAILURE)))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]*)?|\.[0-9]+", re.ASCII)
@@ -53,6 +54,9 @@ def _date(text: str | None) -> float | None:
     if text is None:
         return None
     try:
-        return parsedate_to_datetime(text.strip()).timestamp()
+        moment = parsedate_to_datetime(text.strip())
+        if moment.tzinfo is None:  # asctime's form names no zone and means UTC (RFC 9110 section 5.6.7)
+            moment = moment.replace(tzinfo=UTC)
+        return moment.timestamp()
     except (ValueError, OverflowError):
         return None

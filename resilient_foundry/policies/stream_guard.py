@@ -15,6 +15,8 @@ from resilient_foundry.sse import Decoder, Event, SSEError
 
 _FINISHED = re.compile(r'"finish_reason"\s*:\s*"')
 _SERVER_ERROR = 500
+_NO_CONTENT = frozenset({204, 304})
+"""RFC 9110 section 6.4.1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +30,8 @@ class StreamGuard:
     repeated.
 
     `done` is the data of the event that ends a stream (None: any clean end will do), as of the OpenAI API. Events
-    larger than `max_event` bytes end the judging, not the stream. Answers that are no event streams pass through.
+    larger than `max_event` bytes end the judging, not the stream. Answers that are no event streams pass through, and
+    so do compressed ones, whose events can't be seen from here.
     """
 
     done: str | None = "[DONE]"
@@ -41,13 +44,28 @@ class StreamGuard:
     def flow(self, request: Request, proceed: Proceed) -> Flow[Response]:
         """Hold the answer until its first event."""
         response = yield from proceed(request)
-        if "text/event-stream" in response.headers.get("content-type", "") and response.status_code < _SERVER_ERROR:
+        if _has_events(request, response):
             stream = _Stream(self, response)
             yield from watch(response, stream)
-            yield from peek(response, stream.has_begun)
+            try:
+                yield from peek(response, stream.has_begun)
+            except Exception:
+                yield from discard(response)  # its connection must be free when the call is tried again
+                raise
             if stream.failed:
                 yield from discard(response)  # nothing follows an error; what was held can still be read
         return response
+
+
+def _has_events(request: Request, response: Response) -> bool:
+    """Whether the body is a stream of events that can be read as it comes: there is one, and it is not compressed."""
+    return (
+        "text/event-stream" in response.headers.get("content-type", "")
+        and response.headers.get("content-encoding", "identity") == "identity"
+        and response.status_code < _SERVER_ERROR
+        and response.status_code not in _NO_CONTENT
+        and request.method != "HEAD"
+    )
 
 
 class _Stream:

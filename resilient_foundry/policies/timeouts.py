@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from resilient_foundry.events import Outcome
+from resilient_foundry.events import Attempt
 from resilient_foundry.flow import IDLE, Flow, Proceed, Request, Response, derive, history
 from resilient_foundry.policies._checks import number, seconds
 
@@ -48,8 +48,7 @@ class AttemptTimeout:
         read = self.read
         if read is not None and self.growth > 1:
             ledger = yield from history()
-            in_vain = sum(attempt.outcome is Outcome.STALLED for attempt in ledger.attempts)
-            read *= self.growth**in_vain
+            read *= self.growth ** sum(map(_waited_in_vain, ledger.attempts))
         limits = {"connect": self.connect, "pool": self.pool, "write": self.write, "read": read}
         asked: Mapping[str, float | None] = request.extensions.get("timeout") or {}
         if asked == _UNSAID:
@@ -58,6 +57,11 @@ class AttemptTimeout:
             limits[phase] = _shorter(limits.get(phase), limit)
         idle = _shorter(self.idle if self.idle is not None else self.read, asked.get("read"))
         return (yield from proceed(derive(request, extensions={"timeout": limits, IDLE: idle})))
+
+
+def _waited_in_vain(attempt: Attempt) -> bool:
+    """Whether the first byte of the answer did not come in time; so is that error called in every library."""
+    return attempt.error == "ReadTimeout" and attempt.chunks == 0
 
 
 def _shorter(one: float | None, other: float | None) -> float | None:
