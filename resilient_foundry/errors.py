@@ -19,7 +19,15 @@ class ResilienceError(Exception):
     kind: ClassVar[Literal["transport", "timeout"]] = "transport"
     """Which of the library's own errors this one also is when it leaves a transport."""
 
+    plain: ClassVar[type[ResilienceError] | None] = None
+    """Of a class that also wears the library's: the one that it is without it."""
+
     resilience: Any = None  # the ledger: events.py stands beside this module, not above it
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Between processes it travels as its plain class, with its facts and without ledger and request."""
+        facts = {name: fact for name, fact in vars(self).items() if name not in {"resilience", "_request"}}
+        return _unpacked, (type(self).plain or type(self), str(self), facts)
 
 
 class CircuitOpenError(ResilienceError):
@@ -47,3 +55,9 @@ class DeadlineExceededError(ResilienceError):
 
 class StackError(ValueError):
     """The policies of a stack contradict each other. The message says which, and what to do."""
+
+
+def _unpacked(kind: type[ResilienceError], message: str, facts: dict[str, Any]) -> ResilienceError:
+    error = kind(message)
+    vars(error).update(facts)
+    return error

@@ -124,6 +124,15 @@ class CircuitClosed:
 
 
 @dataclass(frozen=True, slots=True)
+class CircuitListenerFailed:
+    """A listener of pybreaker's circuit raised; the call goes on. Both are given by the names of their classes."""
+
+    circuit: str
+    listener: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
 class CallRejected:
     """An open circuit refused a call; nothing was sent."""
 
@@ -149,10 +158,11 @@ Event = (
     | CircuitOpened
     | CircuitHalfOpened
     | CircuitClosed
+    | CircuitListenerFailed
     | CallRejected
     | TimedOut
 )
-CircuitEvent = CircuitOpened | CircuitHalfOpened | CircuitClosed
+CircuitEvent = CircuitOpened | CircuitHalfOpened | CircuitClosed | CircuitListenerFailed
 Listener = Callable[[Event], None]
 
 
@@ -244,6 +254,8 @@ def _told(event: Event, ledger: Ledger) -> str:
             return f"circuit for {event.circuit} admits a probe"
         case CircuitClosed():
             return f"circuit for {event.circuit} closed"
+        case CircuitListenerFailed():
+            return f"a listener of the circuit for {event.circuit} failed: {event.listener} raised {event.error}"
         case CallRejected():
             return f"refused: circuit for {event.circuit} is open"
         case TimedOut():

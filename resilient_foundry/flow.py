@@ -332,13 +332,15 @@ class CallOptions:
     """What the caller knows about one call: `client.post(url, extensions={"resilience": CallOptions(...)})`.
 
     `repeatable` says that doing the call twice does no harm (True), or that it does (False); None goes by the method.
-    `retry=False` lets this call go out once. `deadline` (seconds) replaces the one of the stack. `name` and
+    `retry=False` lets this call go out once. `elastic` says that `AttemptTimeout(growth=...)` may outgrow the limits
+    which the request itself carries. `deadline` (seconds) replaces the one of the stack. `name` and
     `attributes` describe the call in traces; keep prompts and secrets out of them. `kind` is the kind of the logical
     span, `internal` or `client`.
     """
 
     repeatable: bool | None = None
     retry: bool = True
+    elastic: bool = False
     deadline: float | None = None
     name: str | None = None
     kind: str = "internal"

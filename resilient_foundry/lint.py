@@ -34,6 +34,10 @@ _ONE_OF_EACH: dict[type[Policy], str] = {
 }
 
 
+_UNSET = AttemptTimeout()
+"""A limit that is still the default was not asked for: that a shorter deadline comes first needs no complaint."""
+
+
 def lint(policies: Sequence[Policy]) -> list[str]:
     """Every complaint about these policies, outermost policy first."""
     return [*_twice(policies), *_order(policies), *_times(policies), *_counts(policies)]
@@ -64,7 +68,7 @@ def _times(policies: Sequence[Policy]) -> Iterator[str]:
         if isinstance(policy, AttemptTimeout):
             for phase in ("connect", "pool", "write", "read"):
                 limit = getattr(policy, phase)
-                if limit is not None and limit > deadline:
+                if limit is not None and limit > deadline and limit != getattr(_UNSET, phase):
                     yield (
                         f"AttemptTimeout.{phase} ({limit:g} s) is longer than the deadline ({deadline:g} s), "
                         f"so it would never be reached: shorten it, or give the call more time"

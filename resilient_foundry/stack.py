@@ -77,7 +77,14 @@ class Stack:
             Deadline(deadline),
             Retry(attempts=attempts, judge=judge),
             CircuitBreaker(failures=max(5, attempts + 1), judge=judge),
-            AttemptTimeout(connect=2.0, pool=None, write=30.0, read=min(read, deadline), idle=idle, growth=2.0),
+            AttemptTimeout(
+                connect=min(2.0, deadline),
+                pool=None,
+                write=min(30.0, deadline),
+                read=min(read, deadline),
+                idle=min(idle, deadline),
+                growth=2.0,
+            ),
             StreamGuard(judge=judge),
         )
 

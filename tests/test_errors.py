@@ -1,5 +1,6 @@
 """What we refuse wears two names: ours, and the library's."""
 
+import pickle
 from types import ModuleType
 from typing import Any
 
@@ -79,6 +80,21 @@ def test_the_class_is_one_and_the_same_for_all_errors_of_a_library() -> None:
     second = rehearse(Deadline(1.0), ok(after=2.0)).error
     assert type(first) is type(second)
     assert type(first).__name__ == "DeadlineExceededError"
+
+
+@pytest.mark.parametrize("library", LIBRARIES, ids=lambda module: module.__name__)
+def test_an_error_travels_between_processes(library: ModuleType) -> None:
+    """As what it is without the library, with its facts; a ledger and a request stay at home."""
+    transport = over(Stack(CircuitBreaker(failures=1)), scripted(failed(), module=library))
+    with library.Client(transport=transport) as client:
+        client.get("http://foundry.local/")
+        with pytest.raises(CircuitOpenError) as caught:
+            client.get("http://foundry.local/")
+    arrived = pickle.loads(pickle.dumps(caught.value))  # noqa: S301 - our own bytes
+    assert type(arrived) is CircuitOpenError
+    assert str(arrived) == str(caught.value)
+    assert (arrived.circuit, arrived.retry_after) == (caught.value.circuit, caught.value.retry_after)
+    assert arrived.resilience is None
 
 
 def test_a_stack_error_is_a_value_error() -> None:

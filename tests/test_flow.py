@@ -44,7 +44,9 @@ def test_options_may_be_said_as_a_mapping_of_their_fields() -> None:
 
 
 def test_an_unknown_option_is_named_together_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="unknown resilience option 'retries'; known are attributes, deadline, kind"):
+    with pytest.raises(
+        ValueError, match="unknown resilience option 'retries'; known are attributes, deadline, elastic, kind"
+    ):
         options_of(request_with({"retries": 3}))
 
 

@@ -93,9 +93,9 @@ def test_any_other_order_is_refused(order: list[int]) -> None:
             "two StreamGuard policies in one stack: the inner one has held the stream already; keep one",
         ),
         (
-            [Deadline(5), AttemptTimeout(connect=2, pool=2, write=2, read=10)],
+            [Deadline(5), AttemptTimeout(connect=2, pool=2, write=2, read=12)],
             (
-                "AttemptTimeout.read (10 s) is longer than the deadline (5 s), "
+                "AttemptTimeout.read (12 s) is longer than the deadline (5 s), "
                 "so it would never be reached: shorten it, or give the call more time"
             ),
         ),
@@ -159,3 +159,8 @@ def test_policies_that_are_not_known_may_stand_anywhere() -> None:
 
 def test_unchecked_takes_them_all_the_same() -> None:
     assert Stack.unchecked(BREAKER, RETRY).policies == (BREAKER, RETRY)
+
+
+def test_a_limit_that_nobody_asked_for_is_no_contradiction() -> None:
+    """A short deadline cuts the default limits; only one that was chosen can be a mistake."""
+    assert Stack(Deadline(3), AttemptTimeout(read=2)).lint() == []

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from resilient_foundry.events import Attempt, AttemptEnded, BodyEnd, Ledger, Outcome
+from resilient_foundry.events import Attempt, AttemptEnded, BodyEnd, Ledger, Outcome, TimedOut
 from resilient_foundry.flow import Watcher
 
 if TYPE_CHECKING:
@@ -103,7 +103,10 @@ class Body:
             return
         error.resilience = self.ledger  # type: ignore[attr-defined]  # every error carries its ledger
         self.error = error
-        self.finish(Outcome.STALLED if self.library.is_timeout(error) else Outcome.BROKEN, error)
+        stalled = self.library.is_timeout(error)
+        if stalled:
+            self.ledger.tell(TimedOut(phase="idle" if self.attempt.chunks else "read", limit=None), self.clock())
+        self.finish(Outcome.STALLED if stalled else Outcome.BROKEN, error)
 
 
 class SyncBody:

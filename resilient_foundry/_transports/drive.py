@@ -432,6 +432,9 @@ class AsyncDriver(_Driver):
         """Cancel the part once its moment has passed, and only where the library's limits did not end it."""
         with anyio.move_on_after(max(0.0, effect.moment - self.clock()) + _GRACE):
             return await self.run(effect.part)
+        for attempt in self.ledger.attempts[-1:]:
+            if attempt.outcome is Outcome.CANCELLED:  # by us, and not by the caller
+                attempt.outcome = Outcome.STALLED
         raise TimeoutError
 
     async def peek(self, effect: Peek) -> None:

@@ -43,8 +43,8 @@ class Library:
         worn = self.dressed.get(kind)
         if worn is None:
             base = self.module.TimeoutException if kind.kind == "timeout" else self.module.TransportError
-            worn = type(kind.__name__, (kind, base), {"__module__": kind.__module__, "__doc__": kind.__doc__})
-            self.dressed[kind] = worn
+            about = {"__module__": kind.__module__, "__doc__": kind.__doc__, "plain": kind}
+            worn = self.dressed[kind] = type(kind.__name__, (kind, base), about)
         facts = dict(error.__dict__)
         fresh = worn(str(error))
         fresh.__dict__.update(facts)

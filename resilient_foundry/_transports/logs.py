@@ -1,6 +1,7 @@
 """Events as log records of the logger `resilient_foundry`, with the event as structured field `resilience`.
 
-Nothing is louder than INFO but giving up and changes of a circuit. Records hold no header, query, body or error text.
+Nothing is louder than INFO but giving up, changes of a circuit, and a listener that fails. Records hold no header,
+query, body or error text.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from resilient_foundry.events import (
     CallRejected,
     CircuitClosed,
     CircuitHalfOpened,
+    CircuitListenerFailed,
     CircuitOpened,
     Event,
     RetriesExhausted,
@@ -44,6 +46,11 @@ def _worded(event: Event) -> tuple[int, str]:
             return logging.WARNING, f"circuit for {event.circuit} admits a probe"
         case CircuitClosed():
             return logging.WARNING, f"circuit for {event.circuit} closed"
+        case CircuitListenerFailed():
+            return (
+                logging.WARNING,
+                f"a listener of the circuit for {event.circuit} failed: {event.listener}, {event.error}",
+            )
         case CallRejected():
             return logging.INFO, f"circuit for {event.circuit} refused a call"
         case TimedOut():

@@ -168,7 +168,11 @@ def _post(
     if stream:
         attributes["gen_ai.request.stream"] = True
     options = CallOptions(
-        repeatable=None if body.get("store") else True, name=f"{name} {model}", kind="client", attributes=attributes
+        repeatable=None if body.get("store") else True,
+        elastic=True,
+        name=f"{name} {model}",
+        kind="client",
+        attributes=attributes,
     )
     accept = "text/event-stream, application/json" if stream else "application/json"
     headers = {"Accept": accept, "Content-Type": "application/json"}

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from resilient_foundry.errors import CircuitOpenError
-from resilient_foundry.events import BodyEnd, CallRejected, CircuitEvent, Ledger, Outcome
+from resilient_foundry.events import BodyEnd, CallRejected, CircuitEvent, Event, Ledger, Outcome, TimedOut
 from resilient_foundry.faults import Fault, Judge, Verdict, fault_of, judge_by_status
 from resilient_foundry.flow import URL, Flow, Proceed, Request, Response, history, now, tell, watch
 from resilient_foundry.policies._checks import count, number
@@ -81,11 +81,11 @@ class CircuitBreaker:
     failure opens it again. One circuit an origin (scheme, host, port), for the `max_origins` used last. Two stacks
     that hold the same object share its circuits.
 
-    Judged at the end of the body: a failure is a 5xx answer, a 408, a stream that broke, stalled, was truncated or
-    reported an error, and a call that got no answer. Answers that blame the caller (4xx, and what `judge` recognises)
-    are successes of the server. Cancelled and interrupted calls, 425 and 429, full pools and refusals by other
-    policies count as nothing. A probe that is cancelled gives its place to the next one; a probe that is lost is
-    given up after `probe_lease` seconds.
+    Judged at the end of the body: a failure is a 5xx answer (but 501 and 505), a 408, a stream that broke, stalled,
+    was truncated or reported an error, and a call that got no answer, also when its deadline ended it. Answers that
+    blame the caller (4xx, and what `judge` recognises) are successes of the server. Cancelled and interrupted calls,
+    425 and 429, full pools and refusals by other policies count as nothing. A probe that is cancelled gives its place
+    to the next one; a probe that is lost is given up after `probe_lease` seconds.
 
     Raises `CircuitOpenError` at once, without sending. It runs on pybreaker: `circuit(url).breaker` is pybreaker's own
     object. `storage` makes the pybreaker storage of one circuit, from its name; see `redis_storage`.
@@ -134,17 +134,33 @@ class CircuitBreaker:
             yield from tell(CallRejected(circuit.name, refusal.retry_after))
             raise
         yield from _tell_all(changes)
+        ledger = yield from history()
         try:
             response = yield from proceed(request)
         except Exception as error:
             settle = permit.failure if _blames_the_server(error) else permit.release
             yield from _tell_all(settle((yield from now())))
             raise
-        except BaseException:  # cancelled or interrupted: nothing was learnt
+        except BaseException:  # cancelled or interrupted: nothing was learnt, unless a deadline did it
             permit.release(admitted)
+            ledger.listeners.append(_Hindsight(permit, ledger))
             raise
-        yield from watch(response, _Settlement(permit, response, self.judge, (yield from history())))
+        yield from watch(response, _Settlement(permit, response, self.judge, ledger))
         return response
+
+
+class _Hindsight:
+    """A call was cancelled: if it turns out that its deadline did that, the server was too slow."""
+
+    def __init__(self, permit: Permit, ledger: Ledger) -> None:
+        self._permit = permit
+        self._ledger = ledger
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, TimedOut) and event.phase == "deadline":
+            at = self._ledger.started + self._ledger.events[-1][0]
+            for change in self._permit.failure(at):
+                self._ledger.tell(change, at)
 
 
 class _Settlement:

@@ -27,7 +27,13 @@ from typing import Any
 import pybreaker
 
 from resilient_foundry.errors import CircuitOpenError
-from resilient_foundry.events import CircuitClosed, CircuitEvent, CircuitHalfOpened, CircuitOpened
+from resilient_foundry.events import (
+    CircuitClosed,
+    CircuitEvent,
+    CircuitHalfOpened,
+    CircuitListenerFailed,
+    CircuitOpened,
+)
 
 
 class _ServerFailedError(Exception):
@@ -42,14 +48,19 @@ class _Lease:
 
 
 class Permit:
-    """Admission of one call. Exactly one of its three answers counts; later ones are ignored."""
+    """Admission of one call. Exactly one of its answers counts; later ones are ignored.
 
-    __slots__ = ("_circuit", "_epoch", "_lease", "_spent")
+    Only a failure may still follow a release: when it turns out that a deadline, and not the caller, cancelled the
+    call.
+    """
+
+    __slots__ = ("_circuit", "_epoch", "_lease", "_released", "_spent")
 
     def __init__(self, circuit: Circuit, epoch: int, lease: _Lease | None) -> None:
         self._circuit = circuit
         self._epoch = epoch
         self._lease = lease
+        self._released = False
         self._spent = False
 
     @property
@@ -59,7 +70,7 @@ class Permit:
 
     def success(self, now: float) -> list[CircuitEvent]:
         """The server did its work."""
-        return self._settle(now, _succeed)
+        return [] if self._released else self._settle(now, _succeed)
 
     def failure(self, now: float) -> list[CircuitEvent]:
         """The server failed."""
@@ -67,9 +78,12 @@ class Permit:
 
     def release(self, now: float) -> list[CircuitEvent]:
         """Nothing was learnt about the server."""
-        return self._settle(now, None)
+        if self._spent or self._released:
+            return []
+        self._released = True
+        return self._circuit.settle(self._epoch, self._lease, now, None)
 
-    def _settle(self, now: float, replay: Callable[[], None] | None) -> list[CircuitEvent]:
+    def _settle(self, now: float, replay: Callable[[], None]) -> list[CircuitEvent]:
         if self._spent:
             return []
         self._spent = True
@@ -106,7 +120,8 @@ class Circuit:
     def _made(
         self, failures: int, successes: int, listeners: Sequence[pybreaker.CircuitBreakerListener]
     ) -> pybreaker.CircuitBreaker:
-        return pybreaker.CircuitBreaker(
+        return _Breaker(
+            self,
             fail_max=failures,
             reset_timeout=self._open_seconds,
             success_threshold=successes,
@@ -183,6 +198,10 @@ class Circuit:
         else:
             self._told.append(CircuitClosed(self.name))
 
+    def hear_of(self, listener: object, error: Exception) -> None:
+        """A listener failed; called by pybreaker's circuit, under its lock."""
+        self._told.append(CircuitListenerFailed(self.name, type(listener).__name__, type(error).__name__))
+
     def after_fork(self) -> None:
         """A lock that another thread held at the fork is never free again in the child, ours and pybreaker's alike."""
         self._lock = threading.RLock()
@@ -195,6 +214,52 @@ class Circuit:
         """What is to be told once the lock is free."""
         told, self._told = self._told, []
         return told
+
+
+class _Breaker(pybreaker.CircuitBreaker):
+    """pybreaker's circuit, whose listeners can't fail a call: what they raise is told, and goes no further."""
+
+    def __init__(self, circuit: Circuit, **settings: Any) -> None:  # pybreaker's own settings
+        self._circuit = weakref.ref(circuit)
+        super().__init__(**settings)
+
+    def add_listener(self, listener: Any) -> None:
+        """Register a listener."""
+        super().add_listener(_Guarded(listener, self._circuit))
+
+
+class _Guarded(pybreaker.CircuitBreakerListener):
+    """One listener. pybreaker calls it under its lock, and in the middle of a transition."""
+
+    def __init__(self, listener: Any, circuit: weakref.ref[Circuit]) -> None:
+        self._listener = listener
+        self._circuit = circuit
+
+    def __eq__(self, other: object) -> bool:
+        """Equal to what it guards, by which pybreaker finds it to remove it."""
+        return self is other or bool(self._listener == other)
+
+    __hash__ = None  # type: ignore[assignment]  # nothing keeps listeners in a set
+
+    def before_call(self, cb: Any, func: Any, *args: Any, **kwargs: Any) -> None:
+        self._guard("before_call", cb, func, *args, **kwargs)
+
+    def success(self, cb: Any) -> None:
+        self._guard("success", cb)
+
+    def failure(self, cb: Any, exc: Any) -> None:
+        self._guard("failure", cb, exc)
+
+    def state_change(self, cb: Any, old_state: Any, new_state: Any) -> None:
+        self._guard("state_change", cb, old_state, new_state)
+
+    def _guard(self, method: str, *args: Any, **kwargs: Any) -> None:
+        try:
+            getattr(self._listener, method)(*args, **kwargs)
+        except Exception as error:  # noqa: BLE001 - somebody else's code
+            circuit = self._circuit()
+            if circuit is not None:
+                circuit.hear_of(self._listener, error)
 
 
 class _Transitions(pybreaker.CircuitBreakerListener):

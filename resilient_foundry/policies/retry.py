@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from resilient_foundry.errors import ResilienceError
 from resilient_foundry.events import RetriesExhausted, RetryDenied, RetryScheduled
 from resilient_foundry.faults import Fault, Judge, Verdict, fault_of, judge_by_status
 from resilient_foundry.flow import (
@@ -101,7 +102,7 @@ class Retry:
             return wanted.response
         except Exception as error:
             if call.number > 1:
-                error.add_note(f"after {call.number} attempts, {call.waited:.3f} s of them waiting")
+                error.add_note(call.summary())
             raise
 
 
@@ -119,9 +120,15 @@ class _Call:
         self.testing = testing
         self.number = 0
         self.waited = 0.0
+        self._reasons: list[str] = []
         self._failure: BaseException | None = None
         self._wait = 0.0
         self._fingerprint: object = None
+
+    def summary(self) -> str:
+        """What is noted on the error that the caller gets: which attempts failed, and how."""
+        count = f"{len(self._reasons)} attempt" + ("s" if len(self._reasons) > 1 else "")
+        return f"after {count} ({', '.join(self._reasons)}), {self.waited:.3f} s of them waiting"
 
     def wait_for(self, error: BaseException) -> float | bool:
         """What stamina asks: the seconds to wait after this error, or False. Asking twice changes nothing."""
@@ -138,6 +145,8 @@ class _Call:
         except Exception as error:
             fault = fault_of(error)
             reason = type(error).__name__
+            if not isinstance(error, ResilienceError):
+                self._reasons.append(reason)
             if fault is Fault.OURS or not (yield from self._may_repeat(fault, reason)):
                 raise
             yield from self._schedule(error, reason, headers={}, fingerprint=None)
@@ -145,6 +154,7 @@ class _Call:
         problem = yield from self._why_not_good(response)
         if problem is None:
             return response
+        self._reasons.append(problem)
         failure = _AnotherAnswerWanted(response, problem)
         if (
             yield from self._schedule(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from resilient_foundry.events import Attempt
-from resilient_foundry.flow import IDLE, Flow, Proceed, Request, Response, derive, history
+from resilient_foundry.flow import IDLE, Flow, Proceed, Request, Response, derive, history, options_of
 from resilient_foundry.policies._checks import number, seconds
 
 _UNSAID = dict.fromkeys(("connect", "read", "write", "pool"), 5.0)
@@ -29,6 +29,7 @@ class AttemptTimeout:
 
     With `growth` above 1, an attempt that follows one that waited in vain for its first byte waits that many times
     longer: a local model whose caller gave up in mid-prefill starts again from nothing, and would be given up on again.
+    A limit that the request itself carries is outgrown only with `CallOptions(elastic=True)`.
     """
 
     connect: float | None = 5.0
@@ -45,16 +46,18 @@ class AttemptTimeout:
 
     def flow(self, request: Request, proceed: Proceed) -> Flow[Response]:
         """Send the attempt on with its limits written on it."""
-        read = self.read
-        if read is not None and self.growth > 1:
-            ledger = yield from history()
-            read *= self.growth ** sum(map(_waited_in_vain, ledger.attempts))
-        limits = {"connect": self.connect, "pool": self.pool, "write": self.write, "read": read}
+        limits = {"connect": self.connect, "pool": self.pool, "write": self.write, "read": self.read}
         asked: Mapping[str, float | None] = request.extensions.get("timeout") or {}
         if asked == _UNSAID:
             asked = {}
+        growth = 1.0
+        if self.growth > 1:
+            ledger = yield from history()
+            growth = self.growth ** sum(map(_waited_in_vain, ledger.attempts))
+            limits["read"] = _grown(limits["read"], growth)
         for phase, limit in asked.items():
-            limits[phase] = _shorter(limits.get(phase), limit)
+            elastic = phase == "read" and options_of(request).elastic
+            limits[phase] = _shorter(limits.get(phase), _grown(limit, growth) if elastic else limit)
         idle = _shorter(self.idle if self.idle is not None else self.read, asked.get("read"))
         return (yield from proceed(derive(request, extensions={"timeout": limits, IDLE: idle})))
 
@@ -62,6 +65,10 @@ class AttemptTimeout:
 def _waited_in_vain(attempt: Attempt) -> bool:
     """Whether the first byte of the answer did not come in time; so is that error called in every library."""
     return attempt.error == "ReadTimeout" and attempt.chunks == 0
+
+
+def _grown(limit: float | None, growth: float) -> float | None:
+    return None if limit is None else limit * growth
 
 
 def _shorter(one: float | None, other: float | None) -> float | None:

@@ -8,7 +8,16 @@ from typing import Any
 import anyio
 import pytest
 
-from resilient_foundry import AttemptTimeout, Deadline, DeadlineExceededError, Retry, Stack, StreamGuard
+from resilient_foundry import (
+    AttemptTimeout,
+    CircuitBreaker,
+    CircuitOpenError,
+    Deadline,
+    DeadlineExceededError,
+    Retry,
+    Stack,
+    StreamGuard,
+)
 from resilient_foundry._transports.bind import bind
 from resilient_foundry._transports.drive import World
 from resilient_foundry.events import Outcome, RetryDenied, TimedOut
@@ -192,6 +201,24 @@ def test_a_deadline_covers_the_wait_for_the_first_event(way: Way) -> None:
             client.get(server.url)
         passed = [event.phase for _, event in ledger_of(caught.value).events if isinstance(event, TimedOut)]
         assert passed[-1] == "deadline"
+
+
+def test_a_server_that_a_deadline_gave_up_on_has_failed(way: Way) -> None:
+    """Circuit and ledger say the same, whether the library's own limit ended the attempt or a cancellation."""
+
+    def handler(talk: Conversation) -> None:
+        talk.begin_stream()
+        talk.wait_for_the_client_to_leave()
+
+    breaker = CircuitBreaker(failures=1)
+    with Server(handler) as server:
+        limits = AttemptTimeout(read=0.1 if way.colour == "sync" else None)
+        client = way.client(Stack(Deadline(0.1), breaker, limits, StreamGuard()))
+        with pytest.raises(DeadlineExceededError) as caught:
+            client.get(server.url)
+        assert [attempt.outcome for attempt in ledger_of(caught.value).attempts] == [Outcome.STALLED]
+        with pytest.raises(CircuitOpenError):
+            client.get(server.url)
 
 
 def test_a_call_that_queues_for_a_connection_is_held_to_its_deadline(way: Way) -> None:

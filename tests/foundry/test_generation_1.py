@@ -24,6 +24,7 @@ from resilient_foundry.foundry.runtime import (
     SPLIT_UTF8,
     THINKING,
     TWO_TOOL_CALLS,
+    BuiltinModel,
     LocalRuntime,
 )
 
@@ -60,9 +61,8 @@ def test_chats_by_alias_and_by_id(foundry: FoundryClient, name: str) -> None:
 
 
 @pytest.mark.parametrize("model", [RESILIENCE, SPLIT_UTF8])
-def test_streams_what_it_says_whole(foundry: FoundryClient, model: type[object]) -> None:
+def test_streams_what_it_says_whole(foundry: FoundryClient, model: BuiltinModel) -> None:
     """Pieces add up to the answer, characters of several bytes included."""
-    assert isinstance(model, type(RESILIENCE))
     with foundry.stream_complete("Hello?", model=model.id) as stream:
         pieces = [chunk.content for chunk in stream]
         result = stream.result()

@@ -16,7 +16,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
 from resilient_foundry import CircuitOpenError
-from resilient_foundry.events import CircuitClosed, CircuitEvent, CircuitHalfOpened, CircuitOpened
+from resilient_foundry.events import (
+    CircuitClosed,
+    CircuitEvent,
+    CircuitHalfOpened,
+    CircuitListenerFailed,
+    CircuitOpened,
+)
 from resilient_foundry.policies.circuit import Circuit, Permit
 
 OPEN_SECONDS = 10.0
@@ -67,7 +73,7 @@ class Ticket:
     """A permit of the circuit beside what the model knows of it."""
 
     def __init__(self, permit: Permit, epoch: int, number: int) -> None:
-        self.permit, self.epoch, self.number = permit, epoch, number
+        self.permit, self.epoch, self.number, self.released = permit, epoch, number, False
 
 
 class CircuitMachine(RuleBasedStateMachine):
@@ -101,7 +107,8 @@ class CircuitMachine(RuleBasedStateMachine):
     @rule(ticket=consumes(tickets))
     def succeed(self, ticket: Ticket) -> None:
         self.model.leases.pop(ticket.number, None)
-        self.model.settle(ticket.epoch, True, self.now)  # noqa: FBT003
+        if not ticket.released:
+            self.model.settle(ticket.epoch, True, self.now)  # noqa: FBT003
         ticket.permit.success(self.now)
 
     @rule(ticket=consumes(tickets))
@@ -112,10 +119,10 @@ class CircuitMachine(RuleBasedStateMachine):
 
     @rule(ticket=tickets)
     def release(self, ticket: Ticket) -> None:
-        """Cancelled; whatever is said about it later means nothing, so the ticket may stay."""
+        """Cancelled; of what is said later only a failure counts, so the ticket may stay."""
         self.model.leases.pop(ticket.number, None)
         ticket.permit.release(self.now)
-        ticket.epoch = -1
+        ticket.released = True
 
     @rule(seconds=st.sampled_from([0.0, 1.0, 3.9, 4.0, 6.0, 9.9, 10.0, 60.0]))
     def wait(self, seconds: float) -> None:
@@ -336,6 +343,38 @@ def test_pybreakers_listeners_hear_of_every_outcome() -> None:
         "half-open to closed",
         "success",
     ]
+
+
+def test_a_listener_that_fails_is_told_of_and_alters_nothing() -> None:
+    """Somebody's alert that can't be sent must not make a good call fail, nor stop a transition half-way."""
+
+    class Broken(pybreaker.CircuitBreakerListener):
+        def state_change(self, cb: Any, old_state: Any, new_state: Any) -> None:
+            del cb, old_state, new_state
+            raise OSError("no mail server")
+
+    circuit = make(failures=1)
+    broken = Broken()
+    circuit.breaker.add_listener(broken)
+    permit, _ = circuit.admit(0.0)
+    assert permit.failure(0.0) == [
+        CircuitOpened("http://foundry.local:5273", 10.0),
+        CircuitListenerFailed("http://foundry.local:5273", "Broken", "OSError"),
+    ]
+    assert circuit.state == "open"
+    circuit.breaker.remove_listener(broken)
+    assert probe(circuit, 10.0).success(10.0) == [CircuitClosed("http://foundry.local:5273")]
+
+
+def test_a_failure_may_follow_a_release_and_a_success_may_not() -> None:
+    """That its deadline cancelled a call shows only after the call was let go."""
+    circuit = make(failures=1)
+    permit, _ = circuit.admit(0.0)
+    permit.release(0.0)
+    permit.success(0.0)
+    assert circuit.state == "closed"
+    permit.failure(0.0)
+    assert circuit.state == "open"
 
 
 def test_a_listener_may_call_through_the_same_circuit() -> None:

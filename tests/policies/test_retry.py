@@ -383,7 +383,7 @@ def test_the_last_response_comes_as_it_came() -> None:
 def test_the_last_error_comes_as_itself_with_a_note() -> None:
     history = rehearse(Retry(attempts=3, backoff=Backoff(base=1)), failed(502), unsent(), lost())
     assert type(history.error) is httpx.ReadError
-    assert history.error.__notes__ == ["after 3 attempts, 1.500 s of them waiting"]
+    assert history.error.__notes__ == ["after 3 attempts (502, ConnectError, ReadError), 1.500 s of them waiting"]
 
 
 def test_an_error_that_ended_a_single_attempt_has_no_note() -> None:

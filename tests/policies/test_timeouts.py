@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resilient_foundry import AttemptTimeout, Deadline, Retry, Stack
+from resilient_foundry import AttemptTimeout, CallOptions, Deadline, Retry, Stack
 from resilient_foundry.flow import IDLE
 from resilient_foundry.testing import Answer, Failure, History, VirtualTime, events, lost, ok, rehearse, scripted
 from tests.over import over
@@ -110,6 +110,18 @@ def test_only_a_vain_wait_for_the_first_byte_makes_the_next_one_longer() -> None
 def test_the_callers_own_limit_is_not_outgrown() -> None:
     history = rehearse(Stack(Retry(), AttemptTimeout(read=10, growth=4)), vain(), ok(), timeout={"read": 15.0})
     assert [written(history, attempt)["read"] for attempt in (1, 2)] == [10, 15]
+
+
+def test_the_callers_own_limit_grows_too_where_the_caller_says_so() -> None:
+    """A client that says how long one answer may take knows that the next attempt must not be given up as early."""
+    history = rehearse(
+        Stack(Retry(), AttemptTimeout(read=100, growth=2)),
+        vain(),
+        ok(),
+        timeout={"read": 15.0},
+        options=CallOptions(elastic=True),
+    )
+    assert [written(history, attempt)["read"] for attempt in (1, 2)] == [15, 30]
 
 
 def test_the_limits_of_an_attempt_are_cut_to_the_deadline() -> None:
