@@ -144,7 +144,7 @@ def test_one_attempt_and_one_failure_do_not_contradict_each_other() -> None:
 
 
 def test_a_shorter_deadline_is_the_one_that_counts() -> None:
-    complaints = Stack.unchecked(Deadline(60), Deadline(5), AttemptTimeout(read=10, write=None, connect=1, pool=1))
+    complaints = Stack.unchecked(Deadline(60), Deadline(5), AttemptTimeout(read=12, write=None, connect=1, pool=1))
     assert len(complaints.lint()) == 1
 
 
