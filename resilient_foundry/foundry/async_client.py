@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
@@ -30,76 +30,27 @@ from resilient_foundry.foundry.asks import (
     StreamStory,
 )
 from resilient_foundry.foundry.chat_stream import Joined
-from resilient_foundry.foundry.connect import AsyncHTTPClient, LibraryName, explain_refusal, is_stream, reply_of
+from resilient_foundry.foundry.connect import AsyncHTTPClient, explain_refusal, is_stream, reply_of
 from resilient_foundry.foundry.conversations import Question
-from resilient_foundry.foundry.locate import Service, ask_command
+from resilient_foundry.foundry.locate import ask_command
 from resilient_foundry.foundry.occupancy import Waiter
 from resilient_foundry.foundry.payloads import ChatChunk, ChatResult, Embeddings, Health, LoadResult, ModelInfo
 from resilient_foundry.foundry.process import resident_bytes
 from resilient_foundry.foundry.rules import ChatParameters, Message, messages_of
-from resilient_foundry.foundry.surface import Surface
-from resilient_foundry.stack import Stack
+from resilient_foundry.foundry.surface import ClientSurface, Surface
 
 T = TypeVar("T")
 
 
-class AsyncFoundryClient:
+class AsyncFoundryClient(ClientSurface[AsyncHTTPClient]):
     """A client of Foundry Local, generations 1.x and 2.x, with retry, circuit breaker and time limits under it.
 
-    `base_url` is the URL of the service, with or without /v1, or a manager of foundry-local-sdk; without it
-    FOUNDRY_LOCAL_ENDPOINT counts, and then the answer of the `foundry` command, asked with the first call. `model` is
-    the alias or id that calls use which name none (FOUNDRY_MODEL). `timeout` is the seconds until the first byte of an
-    answer (120; FOUNDRY_TIMEOUT), `retries` how often a call is tried again (2; FOUNDRY_RETRIES), `api_key` is sent as
-    a bearer token if it is given (FOUNDRY_API_KEY).
-
-    `stack` replaces `Stack.inference()` under the client. `http_client` replaces the whole HTTP client, and is not
-    closed with this one; its own time limits hold unless `timeout` is given. `library` is the HTTP library to use.
-    `aliases` tells which id an alias means, where 2.x does not say. `strict=False` sends what this generation would
-    ignore, instead of refusing it. `trust_env=True` uses the proxies of the environment, which 2.x does not understand.
-
-    Raises `SettingsError` for a bad setting; calls raise `FoundryError` for what the server said,
+    What it takes is said at its constructor. `FoundryClient` may be used from several threads, `AsyncFoundryClient`
+    under asyncio and trio; their methods are the same. Calls raise `FoundryError` for what the server said,
     `ResilienceError` for what the stack refused, and the HTTP library's own errors for what the network did.
     """
 
-    def __init__(
-        self,
-        base_url: Service | None = None,
-        *,
-        model: str | None = None,
-        timeout: float | None = None,
-        retries: int | None = None,
-        api_key: str | None = None,
-        stack: Stack | None = None,
-        http_client: AsyncHTTPClient | None = None,
-        library: LibraryName = "httpx",
-        aliases: Mapping[str, str] | None = None,
-        strict: bool = True,
-        trust_env: bool = False,
-    ) -> None:
-        self._surface = Surface.make(
-            base_url,
-            model=model,
-            timeout=timeout,
-            retries=retries,
-            api_key=api_key,
-            stack=stack,
-            http_client=http_client,
-            library=library,
-            aliases=aliases,
-            strict=strict,
-            trust_env=trust_env,
-            asynchronous=True,
-        )
-
-    @property
-    def base_url(self) -> str | None:
-        """The URL of the service; None until it was looked for."""
-        return self._surface.session.url
-
-    @property
-    def model(self) -> str | None:
-        """The alias or id that calls use which name none."""
-        return self._surface.session.model
+    _asynchronous = True
 
     async def complete(
         self, prompt: str, *, model: str | None = None, system: str | None = None, **parameters: Unpack[ChatParameters]
@@ -178,9 +129,6 @@ class AsyncFoundryClient:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.aclose()
-
-    def __repr__(self) -> str:
-        return f"AsyncFoundryClient({self._surface})"
 
     async def _run(self, story: Story[T]) -> T:
         hands = _Hands(self._surface)

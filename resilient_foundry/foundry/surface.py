@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Generic, TypeVar
 
 from resilient_foundry.errors import ResilienceError
 from resilient_foundry.foundry.asks import Operation
@@ -97,3 +97,71 @@ class Surface:
 
     def __repr__(self) -> str:
         return f"base_url={self.session.url!r}, model={self.session.model!r}, library={self.library.__name__!r}"
+
+
+H = TypeVar("H")
+
+
+class ClientSurface(Generic[H]):
+    """What both clients have in common: their constructor, and what they say of themselves."""
+
+    _asynchronous: ClassVar[bool]
+
+    def __init__(
+        self,
+        base_url: Service | None = None,
+        *,
+        model: str | None = None,
+        timeout: float | None = None,
+        retries: int | None = None,
+        api_key: str | None = None,
+        stack: Stack | None = None,
+        http_client: H | None = None,
+        library: LibraryName = "httpx",
+        aliases: Mapping[str, str] | None = None,
+        strict: bool = True,
+        trust_env: bool = False,
+    ) -> None:
+        """Make a client; nothing is sent.
+
+        `base_url` is the URL of the service, with or without /v1, or a manager of foundry-local-sdk; without it
+        FOUNDRY_LOCAL_ENDPOINT counts, and then the answer of the `foundry` command, asked with the first call.
+        `model` is the alias or id that calls use which name none (FOUNDRY_MODEL). `timeout` is the seconds until the
+        first byte of an answer (120; FOUNDRY_TIMEOUT), `retries` how often a call is tried again (2;
+        FOUNDRY_RETRIES), `api_key` is sent as a bearer token if it is given (FOUNDRY_API_KEY).
+
+        `stack` replaces `Stack.inference()` under the client. `http_client` replaces the whole HTTP client, and is not
+        closed with this one; its own time limits hold unless `timeout` is given. `library` is the HTTP library to use.
+        `aliases` tells which id an alias means, where 2.x does not say. `strict=False` sends what this generation would
+        ignore, instead of refusing it. `trust_env=True` uses the proxies of the environment, which 2.x does not
+        understand.
+
+        Raises `SettingsError` for a bad setting, TypeError for arguments that exclude each other.
+        """
+        self._surface = Surface.make(
+            base_url,
+            model=model,
+            timeout=timeout,
+            retries=retries,
+            api_key=api_key,
+            stack=stack,
+            http_client=http_client,
+            library=library,
+            aliases=aliases,
+            strict=strict,
+            trust_env=trust_env,
+            asynchronous=self._asynchronous,
+        )
+
+    @property
+    def base_url(self) -> str | None:
+        """The URL of the service; None until it was looked for."""
+        return self._surface.session.url
+
+    @property
+    def model(self) -> str | None:
+        """The alias or id that calls use which name none."""
+        return self._surface.session.model
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._surface})"
