@@ -2,7 +2,7 @@
 
 `admit` gives a permit or refuses; the permit takes exactly one of success, failure and release. In between, no lock is
 held, so a slow call holds nobody up, and the same circuit serves threads, asyncio and trio at once. pybreaker keeps the
-counters, thresholds, transitions, listeners and storage; a known outcome is replayed into `CircuitBreaker.call` with a
+counters, thresholds, transitions, listeners and storage; a known outcome is replayed into its state with a
 function that returns or raises at once. What stands here is what pybreaker leaves open:
 
     closed ──(fail_max failures in a row)──▶ open ──(open_seconds)──▶ half-open ──(probe succeeds)──▶ closed
@@ -12,7 +12,12 @@ function that returns or raises at once. What stands here is what pybreaker leav
 * one probe at a time in half-open, by a lease that runs out, so that a lost probe can't jam the circuit;
 * an epoch, which every transition ends: results of calls that were admitted in an earlier one are dropped;
 * a neutral outcome (`release`): a cancelled call says nothing about the server;
-* monotonic time: a step of the wall clock neither prolongs nor ends a break.
+* monotonic time: a step of the wall clock neither prolongs nor ends a break;
+* one lock, ours and pybreaker's the same: with two, a listener that calls through the same client while somebody opens
+  the circuit by hand would take them in the other order.
+
+What the storage raises passes: before anything is sent where it can't be asked, and instead of the answer where the
+outcome can't be written down. No permit is lost by it: the lease is given back first.
 """
 
 from __future__ import annotations
@@ -106,7 +111,7 @@ class Circuit:
         self.name = name
         self._open_seconds = open_seconds
         self._probe_lease = probe_lease
-        self._lock = threading.RLock()  # re-entrant: a listener may call through the same client
+        self.lock = threading.RLock()  # re-entrant: a listener may call through the same client
         self._epoch = 0
         self._opened: float | None = None
         self._leases: list[_Lease] = []
@@ -138,7 +143,7 @@ class Circuit:
 
     def admit(self, now: float) -> tuple[Permit, list[CircuitEvent]]:
         """A permit for one call, and what changed; raises `CircuitOpenError`."""
-        with self._lock:
+        with self.lock:
             state = self.breaker.state.name
             if state == pybreaker.STATE_CLOSED:
                 return Permit(self, self._epoch, None), self._changes()
@@ -166,25 +171,27 @@ class Circuit:
         self, epoch: int, lease: _Lease | None, now: float, replay: Callable[[], None] | None
     ) -> list[CircuitEvent]:
         """Take the outcome of a permit; called by the permit, once."""
-        with self._lock:
+        with self.lock:
             if lease is not None:
                 self._leases = [other for other in self._leases if other is not lease]
-            if replay is not None and self._counts(epoch):
-                self._replaying = True
-                try:
-                    self.breaker.call(replay)
-                except _ServerFailedError as replayed:
-                    # pybreaker's frames hold it in a cycle, and it would hold the caller's own error in there too
-                    replayed.__context__ = replayed.__traceback__ = None
-                finally:
-                    self._replaying = False
-                if self._opened is None and self.breaker.current_state == pybreaker.STATE_OPEN:
-                    self._opened = now
+            if replay is not None and not self._replaying:  # what a listener's own call meets is no news
+                state = self.breaker.state  # one look; it may end the epoch
+                if epoch == self._epoch and state.name != pybreaker.STATE_OPEN:
+                    self._replay(state, replay)
+                    if self._opened is None and self.breaker.current_state == pybreaker.STATE_OPEN:
+                        self._opened = now
             return self._changes()
 
-    def _counts(self, epoch: int) -> bool:
-        """Whether the outcome of a call of that epoch is still news; not that of a call which a listener made."""
-        return not self._replaying and epoch == self._epoch and self.breaker.state.name != pybreaker.STATE_OPEN
+    def _replay(self, state: pybreaker.CircuitBreakerState, outcome: Callable[[], None]) -> None:
+        """As `breaker.call` does, which would look anew, and refuse what another process has cut off since."""
+        self._replaying = True
+        try:
+            state.call(outcome)
+        except _ServerFailedError as replayed:
+            # pybreaker's frames hold it in a cycle, and it would hold the caller's own error in there too
+            replayed.__context__ = replayed.__traceback__ = None
+        finally:
+            self._replaying = False
 
     def moved(self, state: str) -> None:
         """A transition happened, whoever caused it; called by pybreaker, under its lock."""
@@ -204,7 +211,7 @@ class Circuit:
 
     def after_fork(self) -> None:
         """A lock that another thread held at the fork is never free again in the child, ours and pybreaker's alike."""
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         self._leases = []
         self._replaying = False
         old: Any = self.breaker  # pybreaker's annotations leave the type of a listener open
@@ -217,11 +224,12 @@ class Circuit:
 
 
 class _Breaker(pybreaker.CircuitBreaker):
-    """pybreaker's circuit, whose listeners can't fail a call: what they raise is told, and goes no further."""
+    """pybreaker's circuit, under our lock. What its listeners raise is told, and fails no call."""
 
     def __init__(self, circuit: Circuit, **settings: Any) -> None:  # pybreaker's own settings
         self._circuit = weakref.ref(circuit)
         super().__init__(**settings)
+        self._lock = circuit.lock  # pybreaker's own name for it
 
     def add_listener(self, listener: Any) -> None:
         """Register a listener."""

@@ -17,7 +17,10 @@ def redis_storage(
     """Storage for `CircuitBreaker(storage=redis_storage("redis://127.0.0.1/0"))`: one state an origin, in one Redis.
 
     Every admission asks Redis, in the calling thread: fit for synchronous programs, and a short block of an event loop.
-    Needs the extra `redis`; raises `MissingExtraError` without it, and redis's own errors while Redis can't be reached.
+    Needs the extra `redis`; raises `MissingExtraError` without it.
+
+    While Redis can't be reached, a circuit counts as closed, so calls go out, and pybreaker logs each error. Only the
+    first call to an origin, which makes its circuit, raises redis's own ConnectionError, before anything is sent.
     """
     import pybreaker  # noqa: PLC0415 - it imports redis wherever that is installed; see policies/breaker.py
 

@@ -1,6 +1,7 @@
 """Stop calling a server that fails, and find out with one call when it works again."""
 
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import anyio
@@ -434,6 +435,33 @@ def test_storage_is_made_once_a_circuit_from_its_name() -> None:
     for url in ("http://a/1", "http://a/2", "http://b/"):
         rehearse(breaker, ok(), url=url)
     assert asked == ["http://a:80", "http://b:80"]
+
+
+@pytest.mark.parametrize("look", range(1, 7))
+def test_a_good_answer_stays_good_when_another_process_opens_the_circuit_meanwhile(look: int) -> None:
+    class Shared(pybreaker.CircuitMemoryStorage):
+        looks = 0
+
+        @property
+        def state(self) -> str:
+            self.looks -= 1
+            if self.looks == 0:
+                self.opened_at = datetime.now(UTC)
+            return "open" if self.opened_at else "closed"
+
+        @state.setter
+        def state(self, state: str) -> None:
+            self._state = state
+
+    shared = Shared(pybreaker.STATE_CLOSED)
+    breaker = CircuitBreaker(storage=lambda _: shared)
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        shared.looks = look
+        return httpx.Response(200, text="good")
+
+    with httpx.Client(transport=Stack(breaker).over(httpx.MockTransport(answer))) as client:
+        assert client.get(URL).text == "good"
 
 
 def test_a_last_attempt_that_loses_its_answer_is_counted_once() -> None:

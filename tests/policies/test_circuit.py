@@ -6,7 +6,7 @@ import contextlib
 import subprocess
 import sys
 import threading
-from datetime import datetime, tzinfo
+from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 import pybreaker
@@ -396,6 +396,124 @@ def test_a_listener_may_call_through_the_same_circuit() -> None:
     assert calls[0] == "open"
     assert len(calls) <= 2
     assert circuit.state == "open"
+
+
+def test_opening_by_hand_and_a_listeners_own_call_cannot_wait_for_each_other() -> None:
+    """With a lock of ours beside pybreaker's, one thread would take them in one order and the other in the other."""
+    listening, settling, inside = threading.Event(), threading.Event(), threading.Event()
+
+    class Looked(pybreaker.CircuitMemoryStorage):
+        @property
+        def state(self) -> str:
+            if settling.is_set():
+                inside.set()
+            return self._state
+
+        @state.setter
+        def state(self, state: str) -> None:
+            self._state = state
+
+    circuit = make(storage=Looked(pybreaker.STATE_CLOSED))
+
+    class Alert(pybreaker.CircuitBreakerListener):
+        def state_change(self, cb: Any, old_state: Any, new_state: Any) -> None:
+            del cb, old_state, new_state
+            listening.set()
+            inside.wait(0.2)  # which it can't be any more: this thread holds the one lock
+            circuit.admit(0.0)  # pybreaker writes the new state down after this
+
+    def call() -> None:
+        listening.wait()
+        with contextlib.suppress(CircuitOpenError):
+            permit = probe(circuit, 0.0)
+            settling.set()
+            permit.success(0.0)
+
+    circuit.breaker.add_listener(Alert())
+    threads = [threading.Thread(target=work, daemon=True) for work in (circuit.breaker.open, call)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=5)
+    assert not any(thread.is_alive() for thread in threads)
+
+
+class Elsewhere(pybreaker.CircuitMemoryStorage):
+    """A storage that another process opens just before it is looked at for the n-th time from now."""
+
+    looks: int | None = None
+
+    @property
+    def state(self) -> str:
+        if self.looks is not None:
+            self.looks -= 1
+            if self.looks == 0:
+                self._state = pybreaker.STATE_OPEN
+                self.opened_at = datetime.now(UTC)
+        return self._state
+
+    @state.setter
+    def state(self, state: str) -> None:
+        self._state = state
+
+
+@pytest.mark.parametrize("half_open", [False, True])
+@pytest.mark.parametrize("outcome", ["success", "failure", "release"])
+@pytest.mark.parametrize("look", range(1, 7))
+def test_an_outcome_never_raises_because_another_process_opened_the_circuit(
+    look: int, outcome: str, half_open: bool
+) -> None:
+    """Whichever of our looks at the storage is the first to see it."""
+    storage = Elsewhere(pybreaker.STATE_CLOSED)
+    circuit = make(failures=1, storage=storage)
+    if half_open:
+        fail(circuit, 0.0)
+    permit = probe(circuit, OPEN_SECONDS)
+    storage.looks = look
+    getattr(permit, outcome)(OPEN_SECONDS)
+
+
+@pytest.mark.parametrize("half_open", [False, True])
+@pytest.mark.parametrize("look", range(1, 7))
+def test_a_refusal_is_ours_also_when_another_process_opens_the_circuit_meanwhile(look: int, half_open: bool) -> None:
+    storage = Elsewhere(pybreaker.STATE_CLOSED)
+    circuit = make(failures=1, storage=storage)
+    if half_open:
+        fail(circuit, 0.0)
+    storage.looks = look
+    with contextlib.suppress(CircuitOpenError):
+        circuit.admit(OPEN_SECONDS)[0].release(OPEN_SECONDS)
+
+
+class Unreachable(Elsewhere):
+    """A storage that can't be asked while it is `down`."""
+
+    down = False
+
+    @property
+    def state(self) -> str:
+        if self.down:
+            raise ConnectionError("no storage")
+        return self._state
+
+    @state.setter
+    def state(self, state: str) -> None:
+        self._state = state
+
+
+@pytest.mark.parametrize("outcome", ["success", "failure"])
+def test_a_storage_that_fails_takes_no_probes_place(outcome: str) -> None:
+    storage = Unreachable(pybreaker.STATE_CLOSED)
+    circuit = make(failures=1, storage=storage)
+    fail(circuit, 0.0)
+    permit = probe(circuit, OPEN_SECONDS)
+    storage.down = True
+    with pytest.raises(ConnectionError):
+        getattr(permit, outcome)(OPEN_SECONDS)
+    with pytest.raises(ConnectionError):
+        circuit.admit(OPEN_SECONDS)
+    storage.down = False
+    assert probe(circuit, OPEN_SECONDS).is_probe
 
 
 def test_two_circuits_on_one_storage_agree() -> None:

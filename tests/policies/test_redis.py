@@ -71,3 +71,22 @@ def test_keys_stand_under_the_name_space(server: fakeredis.FakeServer) -> None:
     keys: list[bytes] = stored.keys("*")
     assert keys
     assert all(key.startswith(b"mine:http://foundry.local:5273") for key in keys), keys
+
+
+def test_while_redis_is_down_calls_go_out_and_afterwards_the_circuit_is_as_it_was(server: fakeredis.FakeServer) -> None:
+    breaker, clock = process(failures=1), VirtualTime()
+    rehearse(breaker, failed(), url=URL, clock=clock)
+    server.connected = False
+    assert rehearse(breaker, ok(), url=URL, clock=clock).status == 200
+    server.connected = True
+    assert rehearse(breaker, url=URL, clock=clock).sent == 0
+
+
+def test_a_circuit_is_not_made_while_redis_is_down_and_the_next_call_makes_it(server: fakeredis.FakeServer) -> None:
+    breaker = process()
+    server.connected = False
+    refused = rehearse(breaker, url=URL)
+    assert isinstance(refused.error, redis.ConnectionError)
+    assert refused.sent == 0
+    server.connected = True
+    assert rehearse(breaker, ok(), url=URL).status == 200
