@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from resilient_foundry.errors import CircuitOpenError
 from resilient_foundry.events import BodyEnd, CallRejected, CircuitEvent, Event, Ledger, Outcome, TimedOut
@@ -27,11 +28,22 @@ _CLOSED = "closed"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-def origin(url: URL) -> str:
+def origin(url: URL | str) -> str:
     """Scheme, host and port (RFC 6454 section 4), the default port written out, lower case."""
-    host = f"[{url.host}]" if ":" in url.host else url.host
-    port = url.port or _DEFAULT_PORTS.get(url.scheme)
-    return f"{url.scheme}://{host}".lower() + (f":{port}" if port else "")
+    scheme, host, named = _parts(url) if isinstance(url, str) else (url.scheme, url.host, url.port)
+    host = f"[{host}]" if ":" in host else host
+    port = named or _DEFAULT_PORTS.get(scheme)
+    return f"{scheme}://{host}".lower() + (f":{port}" if port else "")
+
+
+def _parts(text: str) -> tuple[str, str, int | None]:
+    try:
+        parts = urlsplit(text)
+        if parts.scheme and parts.hostname:
+            return parts.scheme, parts.hostname, parts.port
+    except ValueError:  # a port that is no number, a bracket that is not closed
+        pass
+    raise ValueError(f"a circuit belongs to an absolute URL such as 'http://127.0.0.1:5273', not to {text!r}")
 
 
 class Circuits:
@@ -85,7 +97,11 @@ class CircuitBreaker:
     was truncated or reported an error, and a call that got no answer, also when its deadline ended it. Answers that
     blame the caller (4xx, and what `judge` recognises) are successes of the server. Cancelled and interrupted calls,
     425 and 429, full pools and refusals by other policies count as nothing. A probe that is cancelled gives its place
-    to the next one; a probe that is lost is given up after `probe_lease` seconds.
+    to the next one; a probe that is lost is given up after `probe_lease` seconds, which are to be more than a healthy
+    answer may take.
+
+    A probe whose answer is a stream has succeeded as soon as a `StreamGuard` further in has seen its first event with
+    content, so that other calls need not wait for its end; if it ends badly, that counts as one failure after it.
 
     Raises `CircuitOpenError` at once, without sending. It runs on pybreaker: `circuit(url).breaker` is pybreaker's own
     object. `storage` makes the pybreaker storage of one circuit, from its name; see `redis_storage`.
@@ -120,8 +136,11 @@ class CircuitBreaker:
 
         object.__setattr__(self, "circuits", Circuits(make, self.max_origins))
 
-    def circuit(self, url: URL) -> Circuit:
-        """The circuit of a URL's origin: its state, and pybreaker's object for listeners and manual control."""
+    def circuit(self, url: URL | str) -> Circuit:
+        """The circuit of a URL's origin: its state, and pybreaker's object for listeners and manual control.
+
+        Raises ValueError for a string that is no absolute URL.
+        """
         return self.circuits.of(origin(url))
 
     def flow(self, request: Request, proceed: Proceed) -> Flow[Response]:
@@ -133,8 +152,12 @@ class CircuitBreaker:
         except CircuitOpenError as refusal:
             yield from tell(CallRejected(circuit.name, refusal.retry_after))
             raise
-        yield from _tell_all(changes)
-        ledger = yield from history()
+        try:
+            yield from _tell_all(changes)
+            ledger = yield from history()
+        except BaseException:  # a listener's error: nobody would give the permit back
+            permit.release(admitted)
+            raise
         try:
             response = yield from proceed(request)
         except Exception as error:
@@ -145,6 +168,8 @@ class CircuitBreaker:
             permit.release(admitted)
             ledger.listeners.append(_Hindsight(permit, ledger))
             raise
+        if permit.is_probe and _has_begun_well(response, ledger):
+            yield from _tell_all(permit.begun((yield from now())))
         yield from watch(response, _Settlement(permit, response, self.judge, ledger))
         return response
 
@@ -182,7 +207,12 @@ class _Settlement:
 
     def ended(self, end: BodyEnd, at: float) -> BodyEnd:
         """Tell the circuit."""
-        for change in self._settle(end)(at):
+        try:
+            settle = self._settle(end)
+        except BaseException:  # the judge's: it is the user's own code
+            self._permit.release(at)
+            raise
+        for change in settle(at):
             self._ledger.tell(change, at)
         return end
 
@@ -204,6 +234,7 @@ class _Settlement:
         return permit.success
 
 
+_REFUSALS = 400
 _FAILURES = 500
 _UNAVAILABLE = 503
 """The server says itself that it does not work (RFC 9110 section 15.6.4); 425 and 429 may speak of one caller only."""
@@ -212,6 +243,18 @@ _UNAVAILABLE = 503
 def _tell_all(changes: list[CircuitEvent]) -> Flow[None]:
     for change in changes:
         yield from tell(change)
+
+
+def _has_begun_well(response: Response, ledger: Ledger) -> bool:
+    """Whether a stream of events is delivering: a guard further in has held it until its first event with content."""
+    attempt = ledger.attempts[-1] if ledger.attempts else None
+    return (
+        response.status_code < _REFUSALS
+        and "text/event-stream" in response.headers.get("content-type", "")
+        and attempt is not None
+        and attempt.chunks > 0
+        and attempt.outcome is None
+    )
 
 
 def _blames_the_server(error: Exception) -> bool:

@@ -55,17 +55,17 @@ class _Lease:
 class Permit:
     """Admission of one call. Exactly one of its answers counts; later ones are ignored.
 
-    Only a failure may still follow a release: when it turns out that a deadline, and not the caller, cancelled the
-    call.
+    Only a failure may still follow a release, when it turns out that a deadline, and not the caller, cancelled the
+    call; and a good beginning, when what began well ends badly.
     """
 
-    __slots__ = ("_circuit", "_epoch", "_lease", "_released", "_spent")
+    __slots__ = ("_circuit", "_epoch", "_lease", "_settled", "_spent")
 
     def __init__(self, circuit: Circuit, epoch: int, lease: _Lease | None) -> None:
         self._circuit = circuit
         self._epoch = epoch
         self._lease = lease
-        self._released = False
+        self._settled = False
         self._spent = False
 
     @property
@@ -75,7 +75,19 @@ class Permit:
 
     def success(self, now: float) -> list[CircuitEvent]:
         """The server did its work."""
-        return [] if self._released else self._settle(now, _succeed)
+        return [] if self._settled else self._settle(now, _succeed)
+
+    def begun(self, now: float) -> list[CircuitEvent]:
+        """The server is at work: a success now, and from here on a call like any that is admitted after it."""
+        if self._spent or self._settled:
+            return []
+        self._settled = True
+        with self._circuit.lock:
+            is_news = self._epoch == self._circuit.epoch
+            changes = self._circuit.settle(self._epoch, self._lease, now, _succeed)
+            if is_news:
+                self._epoch = self._circuit.epoch
+        return changes
 
     def failure(self, now: float) -> list[CircuitEvent]:
         """The server failed."""
@@ -83,9 +95,9 @@ class Permit:
 
     def release(self, now: float) -> list[CircuitEvent]:
         """Nothing was learnt about the server."""
-        if self._spent or self._released:
+        if self._spent or self._settled:
             return []
-        self._released = True
+        self._settled = True
         return self._circuit.settle(self._epoch, self._lease, now, None)
 
     def _settle(self, now: float, replay: Callable[[], None]) -> list[CircuitEvent]:
@@ -112,7 +124,8 @@ class Circuit:
         self._open_seconds = open_seconds
         self._probe_lease = probe_lease
         self.lock = threading.RLock()  # re-entrant: a listener may call through the same client
-        self._epoch = 0
+        self.epoch = 0
+        """How many transitions there were."""
         self._opened: float | None = None
         self._leases: list[_Lease] = []
         self._replaying = False
@@ -146,7 +159,7 @@ class Circuit:
         with self.lock:
             state = self.breaker.state.name
             if state == pybreaker.STATE_CLOSED:
-                return Permit(self, self._epoch, None), self._changes()
+                return Permit(self, self.epoch, None), self._changes()
             if state == pybreaker.STATE_OPEN:
                 if self._opened is None:  # opened by hand or by another process: its time starts when it is first seen
                     self._opened = now
@@ -165,7 +178,7 @@ class Circuit:
                 )
             lease = _Lease(ends=now + self._probe_lease)
             self._leases.append(lease)
-            return Permit(self, self._epoch, lease), self._changes()
+            return Permit(self, self.epoch, lease), self._changes()
 
     def settle(
         self, epoch: int, lease: _Lease | None, now: float, replay: Callable[[], None] | None
@@ -176,7 +189,7 @@ class Circuit:
                 self._leases = [other for other in self._leases if other is not lease]
             if replay is not None and not self._replaying:  # what a listener's own call meets is no news
                 state = self.breaker.state  # one look; it may end the epoch
-                if epoch == self._epoch and state.name != pybreaker.STATE_OPEN:
+                if epoch == self.epoch and state.name != pybreaker.STATE_OPEN:
                     self._replay(state, replay)
                     if self._opened is None and self.breaker.current_state == pybreaker.STATE_OPEN:
                         self._opened = now
@@ -195,7 +208,7 @@ class Circuit:
 
     def moved(self, state: str) -> None:
         """A transition happened, whoever caused it; called by pybreaker, under its lock."""
-        self._epoch += 1
+        self.epoch += 1
         self._leases = []
         self._opened = None
         if state == pybreaker.STATE_OPEN:

@@ -1,5 +1,6 @@
 """Stop calling a server that fails, and find out with one call when it works again."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -10,7 +11,7 @@ import pybreaker
 import pytest
 
 from resilient_foundry import AttemptTimeout, CircuitBreaker, CircuitOpenError, Deadline, Stack, StreamGuard
-from resilient_foundry.events import CallRejected
+from resilient_foundry.events import CallRejected, CircuitClosed
 from resilient_foundry.faults import Verdict
 from resilient_foundry.flow import Flow, Proceed, Request, Response
 from resilient_foundry.policies.breaker import origin
@@ -259,6 +260,112 @@ def test_headers_alone_do_not_make_a_failure_forgotten() -> None:
     assert breaker.circuit(httpx.URL(URL)).breaker.fail_counter == 0
 
 
+class Reading:
+    """A caller who has got its answer, and does something else before it reads the body."""
+
+    def __init__(self, meanwhile: Callable[[], object]) -> None:
+        self.meanwhile = meanwhile
+
+    def flow(self, request: Request, proceed: Proceed) -> Flow[Response]:
+        response = yield from proceed(request)
+        self.meanwhile()
+        return response
+
+
+def test_a_probe_whose_stream_delivers_holds_nobody_up() -> None:
+    """An answer of minutes would refuse every other call until its last token."""
+    breaker, clock = open_after()
+    clock.pass_(5)
+    others: list[History] = []
+    stack = Stack(Reading(lambda: others.append(rehearse(guarded(breaker), ok(), url=URL, clock=clock))))
+    probe = rehearse(stack + guarded(breaker), events("hello", "more", "[DONE]"), url=URL, clock=clock)
+    assert [other.status for other in others] == [200]
+    assert probe.events.index(CircuitClosed("http://foundry.local:5273")) < len(probe.events) - 1
+    assert state_of(breaker) == "closed"
+
+
+def test_until_its_first_event_with_content_the_probe_is_the_only_one() -> None:
+    """A role is announced before anything was generated."""
+    breaker, clock = open_after()
+    clock.pass_(5)
+    others: list[History] = []
+
+    meanwhile = Reading(lambda: others.append(rehearse(guarded(breaker), url=URL, clock=clock)))
+    stack = guarded(breaker) + Stack(meanwhile)  # further in than the guard: between the head and the first event
+    rehearse(stack, events('{"choices": [{"delta": {"role": "assistant"}}]}', breaks="ReadError"), url=URL, clock=clock)
+    assert [other.sent for other in others] == [0]
+    assert state_of(breaker) == "open"
+
+
+@pytest.mark.parametrize(("failures", "state"), [(1, "open"), (2, "closed")])
+def test_a_probe_that_began_well_and_ends_badly_is_one_failure_after_it(failures: int, state: str) -> None:
+    breaker, clock = open_after(failures)
+    clock.pass_(5)
+    rehearse(guarded(breaker), events("hello", breaks="ReadError"), url=URL, clock=clock)
+    assert state_of(breaker) == state
+    rehearse(guarded(breaker), failed(), url=URL, clock=clock)
+    assert state_of(breaker) == "open"
+
+
+def test_a_probe_that_ended_with_its_first_event_is_judged_by_its_end() -> None:
+    breaker, clock = open_after()
+    clock.pass_(5)
+    probe = rehearse(guarded(breaker), events('{"error": {"type": "server_error"}}'), url=URL, clock=clock)
+    assert CircuitClosed("http://foundry.local:5273") not in probe.events
+    assert state_of(breaker) == "open"
+
+
+def test_where_two_successes_are_asked_for_a_stream_is_one_of_them() -> None:
+    breaker, clock = open_after(successes=2)
+    clock.pass_(5)
+    rehearse(guarded(breaker), events("hello", "more", "[DONE]"), url=URL, clock=clock)
+    assert state_of(breaker) == "half-open"
+    rehearse(guarded(breaker), events("hello", "more", "[DONE]"), url=URL, clock=clock)
+    assert state_of(breaker) == "closed"
+
+
+def test_a_probe_without_a_guard_is_judged_at_its_end() -> None:
+    breaker, clock = open_after()
+    clock.pass_(5)
+    others: list[History] = []
+    stack = Stack(Reading(lambda: others.append(rehearse(breaker, url=URL, clock=clock))), breaker)
+    rehearse(stack, events("hello", "more", "[DONE]"), url=URL, clock=clock)
+    assert [other.sent for other in others] == [0]
+    assert state_of(breaker) == "closed"
+
+
+def test_a_judge_that_raises_gives_the_probes_place_back() -> None:
+    """Its error passes, and the circuit is not jammed until the lease ends."""
+    words: list[Exception] = [ValueError("a mistake of mine")]
+
+    def judge(status: int, headers: Mapping[str, str], body: bytes) -> Verdict:
+        del status, headers, body
+        if words and clock.now > 1000.0:
+            raise words.pop()
+        return Verdict.SERVER
+
+    clock = VirtualTime()
+    breaker = CircuitBreaker(failures=1, judge=judge)
+    rehearse(breaker, failed(), url=URL, clock=clock)
+    clock.pass_(5)
+    mistaken = rehearse(breaker, failed(), url=URL, clock=clock)
+    assert isinstance(mistaken.error, ValueError)
+    assert rehearse(breaker, failed(), url=URL, clock=clock).sent == 1
+    assert state_of(breaker) == "open"
+
+
+@pytest.mark.parametrize("heard", ["CircuitHalfOpened", "CircuitClosed"])
+def test_a_listener_that_raises_leaves_no_probe_behind(heard: str) -> None:
+    def listener(event: object) -> None:
+        if type(event).__name__ == heard:
+            raise OSError("no mail server")
+
+    breaker, clock = open_after()
+    clock.pass_(5)
+    rehearse(breaker, ok(), url=URL, clock=clock, listener=listener)
+    assert rehearse(breaker, ok(), url=URL, clock=clock).status == 200
+
+
 def blames_the_caller(status: int, headers: Mapping[str, str], body: bytes) -> Verdict:
     del status, headers
     return Verdict.CALLER if b"template" in body else Verdict.SERVER
@@ -351,6 +458,20 @@ def test_an_answer_made_with_its_content_is_judged_as_well() -> None:
 def test_urls_of_one_origin_share_a_circuit(one: str, other: str) -> None:
     breaker = CircuitBreaker()
     assert breaker.circuit(httpx.URL(one)) is breaker.circuit(httpx.URL(other))
+
+
+@pytest.mark.parametrize(
+    "url", ["http://a/x", "https://A.example:8443?y", "http://user:word@a:80/", "http://[::1]:8080/", "HTTP://a"]
+)
+def test_a_circuit_is_found_by_a_url_as_text_too(url: str) -> None:
+    breaker = CircuitBreaker()
+    assert breaker.circuit(url) is breaker.circuit(httpx.URL(url))
+
+
+@pytest.mark.parametrize("text", ["", "localhost:5273", "/v1/models", "http://", "http://a:b/", "http://[::1"])
+def test_a_text_that_is_no_url_is_named(text: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"such as 'http://127.0.0.1:5273', not to {text!r}")):
+        CircuitBreaker().circuit(text)
 
 
 @pytest.mark.parametrize("other", ["https://a/", "http://b/", "http://a:81/"])

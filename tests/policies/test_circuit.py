@@ -124,6 +124,17 @@ class CircuitMachine(RuleBasedStateMachine):
         ticket.permit.release(self.now)
         ticket.released = True
 
+    @rule(ticket=tickets)
+    def begin_well(self, ticket: Ticket) -> None:
+        """A success at once; after it, only a failure counts, in the epoch that the success led to."""
+        if not ticket.released:
+            self.model.leases.pop(ticket.number, None)
+            if ticket.epoch == self.model.epoch:
+                self.model.settle(ticket.epoch, True, self.now)  # noqa: FBT003
+                ticket.epoch = self.model.epoch
+        ticket.permit.begun(self.now)
+        ticket.released = True
+
     @rule(seconds=st.sampled_from([0.0, 1.0, 3.9, 4.0, 6.0, 9.9, 10.0, 60.0]))
     def wait(self, seconds: float) -> None:
         self.now += seconds
