@@ -40,7 +40,7 @@ _UNSET = AttemptTimeout()
 
 def lint(policies: Sequence[Policy]) -> list[str]:
     """Every complaint about these policies, outermost policy first."""
-    return [*_twice(policies), *_order(policies), *_times(policies), *_counts(policies)]
+    return [*_twice(policies), *_order(policies), *_times(policies), *_leases(policies), *_counts(policies)]
 
 
 def _twice(policies: Sequence[Policy]) -> Iterator[str]:
@@ -78,6 +78,19 @@ def _times(policies: Sequence[Policy]) -> Iterator[str]:
                 f"Retry.longest_wait ({policy.longest_wait:g} s) is longer than the deadline ({deadline:g} s), "
                 f"so no such wait would be begun: shorten it, or leave it out"
             )
+
+
+def _leases(policies: Sequence[Policy]) -> Iterator[str]:
+    leases = [policy.probe_lease for policy in policies if isinstance(policy, CircuitBreaker)]
+    reads = [policy.read for policy in policies if isinstance(policy, AttemptTimeout) and policy.read is not None]
+    deadlines = [policy.seconds for policy in policies if isinstance(policy, Deadline)]
+    for lease in leases:
+        for read in reads:
+            if lease < min([read, *deadlines]):
+                yield (
+                    f"CircuitBreaker.probe_lease ({lease:g} s) is shorter than AttemptTimeout.read ({read:g} s), "
+                    f"so a second probe would go out while the first may still be answered: make it {read:g} or longer"
+                )
 
 
 def _counts(policies: Sequence[Policy]) -> Iterator[str]:

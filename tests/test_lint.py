@@ -107,6 +107,13 @@ def test_any_other_order_is_refused(order: list[int]) -> None:
             ),
         ),
         (
+            [CircuitBreaker(), AttemptTimeout(read=120)],
+            (
+                "CircuitBreaker.probe_lease (60 s) is shorter than AttemptTimeout.read (120 s), "
+                "so a second probe would go out while the first may still be answered: make it 120 or longer"
+            ),
+        ),
+        (
             [Retry(attempts=6), CircuitBreaker(failures=5)],
             (
                 "CircuitBreaker.failures (5) is not above Retry.attempts (6), "
@@ -164,3 +171,16 @@ def test_unchecked_takes_them_all_the_same() -> None:
 def test_a_limit_that_nobody_asked_for_is_no_contradiction() -> None:
     """A short deadline cuts the default limits; only one that was chosen can be a mistake."""
     assert Stack(Deadline(3), AttemptTimeout(read=2)).lint() == []
+
+
+@pytest.mark.parametrize(
+    "stack",
+    [
+        Stack.unchecked(CircuitBreaker(probe_lease=120), AttemptTimeout(read=120)),
+        Stack.unchecked(CircuitBreaker(), AttemptTimeout(read=None)),
+        Stack.unchecked(Deadline(30), CircuitBreaker(), AttemptTimeout(read=120)),
+    ],
+    ids=["as long", "no limit to compare", "the deadline ends the probe first"],
+)
+def test_a_lease_that_outlasts_the_limits_of_its_probe_is_long_enough(stack: Stack) -> None:
+    assert not any("probe_lease" in complaint for complaint in stack.lint())
