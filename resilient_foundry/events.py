@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 from resilient_foundry.faults import Verdict
 
@@ -215,6 +216,10 @@ class Ledger:
     events: list[tuple[float, Event]] = field(default_factory=list[tuple[float, Event]])
     """Seconds since the start of the call, and what happened then."""
     listeners: list[Listener] = field(default_factory=list[Listener], repr=False, compare=False)
+
+    def __reduce__(self) -> tuple[type[Ledger], tuple[Any, ...]]:
+        """Between processes it travels without those who listen."""
+        return Ledger, (self.started, self.attempts, self.events)
 
     def tell(self, event: Event, now: float) -> None:
         """Write down what happened, and pass it to whoever listens to this call."""

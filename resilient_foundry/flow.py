@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, MutableMapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Protocol, TypeVar, cast, runtime_checkable
+from typing import Any, Protocol, TypeGuard, TypeVar, cast, runtime_checkable
 
 from resilient_foundry.events import BodyEnd, Event, Ledger, Listener
 
@@ -36,6 +36,8 @@ class URL(Protocol):
     def port(self) -> int | None: ...
     @property
     def path(self) -> str: ...
+    @property
+    def raw_path(self) -> bytes: ...
 
 
 class Request(Protocol):
@@ -101,10 +103,14 @@ class Discard:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """Read the body up to `limit` bytes, and hold what was read for whoever reads the response; gives those bytes."""
+    """Read the body up to `limit` bytes, and hold what was read for whoever reads the response; gives those bytes.
+
+    No further chunk is begun after `seconds`.
+    """
 
     response: Response
     limit: int
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,9 +245,12 @@ def discard(response: Response) -> Flow[None]:
     yield Discard(response)
 
 
-def preview(response: Response, limit: int) -> Flow[bytes]:
-    """The first bytes of the body, at most `limit`; whoever reads the response later gets them as well."""
-    seen: bytes = yield Preview(response, limit)
+def preview(response: Response, limit: int, *, seconds: float = 1.0) -> Flow[bytes]:
+    """The first bytes of the body, at most `limit`, and what of them comes within some seconds.
+
+    Whoever reads the response later gets them as well.
+    """
+    seen: bytes = yield Preview(response, limit, seconds)
     return seen
 
 
@@ -347,8 +356,13 @@ class CallOptions:
     attributes: Mapping[str, str | int | float | bool] = field(default_factory=dict[str, str | int | float | bool])
 
     def __post_init__(self) -> None:
-        if self.deadline is not None and not self.deadline > 0:
-            raise ValueError(f"CallOptions.deadline is a positive number of seconds or None, not {self.deadline!r}")
+        deadline: object = self.deadline
+        if deadline is not None and not (_is_a_number(deadline) and deadline > 0):
+            raise ValueError(f"CallOptions.deadline is a positive number of seconds or None, not {deadline!r}")
+        for name in ("repeatable", "retry", "elastic"):
+            said: object = getattr(self, name)
+            if not isinstance(said, bool) and not (said is None and name == "repeatable"):
+                raise ValueError(f"CallOptions.{name} is True or False, not {said!r}")
         if self.kind not in {"internal", "client"}:
             raise ValueError(f"CallOptions.kind is 'internal' or 'client', not {self.kind!r}")
 
@@ -361,8 +375,10 @@ class Shared:
     """The monotonic moment by which the call must be answered, while one of its legs is under way."""
     carried: float | None = None
     """That moment, between two legs."""
-    answered: object = None
-    """What the request of the last leg looked like: the very same once more is no leg but another call."""
+    with_body: bool = False
+    """Whether it also covers the body of an answer that is no stream of events."""
+    answered: int | None = None
+    """A hash of what the request of the last leg looked like: the very same once more is no leg but another call."""
     under_way: bool = False
     """Whether a leg is under way; a stack over a stack takes part in it."""
 
@@ -371,6 +387,10 @@ def shared_of(request: Request) -> Shared:
     """What this request has in common with the other legs of its call."""
     shared: Shared = request.extensions.setdefault(SHARED, Shared())
     return shared
+
+
+def _is_a_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 _NO_OPTIONS = CallOptions()
@@ -404,4 +424,14 @@ def derive(request: R, *, headers: Mapping[str, str] | None = None, extensions: 
     )
     for name, value in (headers or {}).items():
         fresh.headers[name] = value
+    if _is_read(request):
+        fresh.read()  # type: ignore[attr-defined]  # a transport further in may look at the content
     return fresh
+
+
+def _is_read(request: Request) -> bool:
+    """Whether the content lies in memory. httpx raises RequestNotRead, a RuntimeError, where it does not."""
+    try:
+        return request.content is not None  # type: ignore[attr-defined]  # policies see no content
+    except (AttributeError, RuntimeError):
+        return False

@@ -76,7 +76,7 @@ class Stack:
             Tracing(),
             Deadline(deadline),
             Retry(attempts=attempts, judge=judge),
-            CircuitBreaker(failures=max(5, attempts + 1), judge=judge),
+            CircuitBreaker(failures=max(5, attempts + 1), probe_lease=max(60.0, min(read, deadline)), judge=judge),
             AttemptTimeout(
                 connect=min(2.0, deadline),
                 pool=None,

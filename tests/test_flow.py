@@ -1,5 +1,6 @@
 """What a policy may ask, and what a caller may say."""
 
+import re
 from types import ModuleType
 from typing import Any
 
@@ -159,3 +160,18 @@ def test_effects_are_values() -> None:
 
 def test_retry_false_sends_a_call_once() -> None:
     assert rehearse(Retry(attempts=3), failed(503), options=CallOptions(retry=False)).sent == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"repeatable": "no"}, "CallOptions.repeatable is True or False, not 'no'"),
+        ({"retry": 0}, "CallOptions.retry is True or False, not 0"),
+        ({"deadline": "3"}, "CallOptions.deadline is a positive number of seconds or None, not '3'"),
+        ({"deadline": 0}, "CallOptions.deadline is a positive number of seconds or None, not 0"),
+    ],
+)
+def test_options_say_what_they_accept(options: dict[str, Any], sentence: str) -> None:
+    """A word that is true to Python must not make a payment go out twice."""
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        CallOptions(**options)

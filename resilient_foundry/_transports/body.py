@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from resilient_foundry.errors import DeadlineExceededError
 from resilient_foundry.events import Attempt, AttemptEnded, BodyEnd, Ledger, Outcome, TimedOut
 from resilient_foundry.flow import Watcher
 
 if TYPE_CHECKING:
     from resilient_foundry._transports.library import Library
 
+_CLOCK_STEP = 0.005
+"""Timers of operating systems may fire a few milliseconds early."""
 _SECONDS_TO_CLOSE = 5.0
 """How long a connection may take to say goodbye when its caller was cancelled."""
 
@@ -32,6 +35,8 @@ class Body:
         self.end: BodyEnd | None = None
         self.error: Exception | None = None
         self.closed = False
+        self.until: float | None = None
+        """The moment by which the body must be through, where a deadline covers it."""
         self._began = began
         self._whole = b""
         self._watchers: list[Watcher] = []
@@ -58,25 +63,32 @@ class Body:
         if self.end is not None:
             return
         at = self.clock()
-        end = BodyEnd(outcome, error)
+        self.end = end = BodyEnd(outcome, error)
+        problem: Exception | None = None
         for watcher in self._watchers:
-            end = watcher.ended(end, at)
+            try:
+                end = watcher.ended(end, at)
+            except Exception as raised:  # noqa: BLE001 - what a user wrote may fail; the others must be told all the same
+                problem = problem or raised
         self._set_end(end)
         attempt = self.attempt
         attempt.ended_after = at - self._began
         if error is not None:
             attempt.error = type(error).__name__
-        self.ledger.tell(
-            AttemptEnded(
-                attempt.number,
-                attempt.status,
-                end.outcome,
-                attempt.ended_after,
-                attempt.bytes,
-                end.detail or attempt.error or "",
-            ),
-            at,
-        )
+        if attempt.number:  # 0: an answer that a policy gave itself, and no attempt at all
+            self.ledger.tell(
+                AttemptEnded(
+                    attempt.number,
+                    attempt.status,
+                    end.outcome,
+                    attempt.ended_after,
+                    attempt.bytes,
+                    end.detail or attempt.error or "",
+                ),
+                at,
+            )
+        if problem is not None:
+            raise problem
 
     def came_whole(self, content: bytes) -> None:
         """The response was made with its content, as test doubles do: nothing is left to read."""
@@ -96,17 +108,43 @@ class Body:
         self.end = end
         self.attempt.outcome, self.attempt.verdict, self.attempt.detail = end.outcome, end.verdict, end.detail
 
-    def broke(self, error: BaseException) -> None:
-        """Reading failed, or was interrupted."""
+    def left(self) -> float | None:
+        """Seconds until the deadline; raises once it has passed. None where no deadline covers the body."""
+        if self.until is None:
+            return None
+        left = self.until - self.clock()
+        if left <= 0:
+            raise self.broke(self.library.ReadTimeout("the deadline passed"))
+        return left
+
+    def broke(self, error: BaseException) -> BaseException:
+        """Reading failed, or was interrupted; gives what the caller is to see of that."""
         if not isinstance(error, Exception):
             self.finish(Outcome.CANCELLED, error)
-            return
+            return error
+        stalled = self.library.is_timeout(error)
+        late = stalled and self.until is not None and self.clock() >= self.until - _CLOCK_STEP
+        if late:
+            error = self._deadline_exceeded(error)
         error.resilience = self.ledger  # type: ignore[attr-defined]  # every error carries its ledger
         self.error = error
-        stalled = self.library.is_timeout(error)
         if stalled:
-            self.ledger.tell(TimedOut(phase="idle" if self.attempt.chunks else "read", limit=None), self.clock())
+            phase = "deadline" if late else "idle" if self.attempt.chunks else "read"
+            self.ledger.tell(TimedOut(phase=phase, limit=None), self.clock())
         self.finish(Outcome.STALLED if stalled else Outcome.BROKEN, error)
+        return error
+
+    def _deadline_exceeded(self, cause: Exception) -> Exception:
+        seconds = (self.until or 0.0) - self.ledger.started
+        error = self.library.dress(
+            DeadlineExceededError(
+                f"the answer was not through within the deadline of {seconds:.3g} s, after {self.attempt.bytes} bytes; "
+                "give the call more time, or its head only: Deadline(..., body=False)",
+                seconds=seconds,
+            )
+        )
+        error.__cause__ = cause
+        return error
 
 
 class SyncBody:
@@ -134,13 +172,16 @@ class SyncBody:
             raise body.error
         if body.end is not None:
             return None
+        body.left()
         try:
             if self._chunks is None:
                 self._chunks = iter(self._inner)
             chunk = next(self._chunks, None)
         except BaseException as error:
-            body.broke(error)
-            raise
+            seen = body.broke(error)
+            if seen is error:
+                raise
+            raise seen from error
         if chunk is None:
             body.finish(Outcome.COMPLETE)
         else:
@@ -189,6 +230,9 @@ class AsyncBody:
         if body.end is not None:
             return None
         limit = self._idle if body.attempt.chunks else self._first
+        left = body.left()
+        if left is not None and (self._native is None or left < self._native):
+            limit = left if limit is None else min(limit, left)
         try:
             if self._chunks is None:
                 self._chunks = aiter(self._inner)
@@ -197,8 +241,10 @@ class AsyncBody:
             else:
                 chunk = await self._pull_within(limit, self._chunks)
         except BaseException as error:
-            body.broke(error)
-            raise
+            seen = body.broke(error)
+            if seen is error:
+                raise
+            raise seen from error
         if chunk is None:
             body.finish(Outcome.COMPLETE)
         else:

@@ -6,6 +6,7 @@ by `await`, and by what a colour can't do.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import random
 import time
@@ -17,7 +18,7 @@ import anyio
 import stamina
 
 from resilient_foundry._transports.body import AsyncBody, Body, SyncBody
-from resilient_foundry._transports.library import Library
+from resilient_foundry._transports.library import Library, described
 from resilient_foundry._transports.limits import LiveLimits
 from resilient_foundry._transports.logs import log
 from resilient_foundry._transports.rewind import rewind_of
@@ -58,9 +59,9 @@ from resilient_foundry.flow import (
 
 T = TypeVar("T")
 
-_GRACE = 0.1
-"""Seconds that the library's own limits are given to end a call before it is cancelled, which costs httpx 0.28 a
-connection of its pool."""
+_GRACE = 2.0
+"""Seconds that the library's own limits are given to end a call that has no answer yet before it is cancelled, which
+costs httpx 0.28 a connection of its pool. With the head of an answer that danger is over, and so is the grace."""
 _PHASES = {
     "ConnectTimeout": "connect",
     "PoolTimeout": "pool",
@@ -99,7 +100,7 @@ class _Driver:
             case Tell():
                 return self.tell(effect.event)
             case Watch():
-                return stream_of(effect.response).body.watch(effect.watcher)
+                return self.stream_of(effect.response).body.watch(effect.watcher)
             case History():
                 return self.ledger
             case RetryMode():
@@ -121,7 +122,9 @@ class _Driver:
         if shared.under_way:
             return None
         shared.under_way = True
-        shared.until = None if shared.carried is None or shared.answered == _looks(request) else shared.carried
+        carried = shared.carried
+        another = carried is None or carried <= self.clock() or shared.answered == _looks(request)
+        shared.until = None if another else carried
         shared.carried = shared.answered = None
         return shared
 
@@ -159,13 +162,34 @@ class _Driver:
             attempt.outcome = Outcome.BROKEN
         self.tell(AttemptEnded(attempt.number, None, attempt.outcome, attempt.ended_after, 0, attempt.error))
 
-    def answered(self, response: Any, attempt: Attempt, live: LiveLimits | None, began: float) -> Body:
+    def answered(self, request: Any, response: Any, attempt: Attempt, live: LiveLimits | None, began: float) -> Body:
         """The head of an answer is there."""
+        shared = shared_of(request)
+        covered = shared.with_body and not _is_a_stream(response)
         if live is not None:
-            live.head_arrived()
+            live.head_arrived(deadline_covers_the_body=covered)
         attempt.status = response.status_code
         attempt.answered_after = self.clock() - began
-        return Body(self.library, self.ledger, attempt, began, self.clock)
+        body = Body(self.library, self.ledger, attempt, began, self.clock)
+        body.until = shared.until if covered else None
+        return body
+
+    def stream_of(self, response: Any) -> Any:
+        """Our stream under a response, SyncBody or AsyncBody. One that a policy made itself gets one now."""
+        stream = getattr(response, "stream", None)
+        if isinstance(stream, (SyncBody, AsyncBody)):
+            return stream
+        if not isinstance(response, self.library.Response):
+            raise TypeError(
+                f"a flow ended with {described(response)}, and ends with an answer: "
+                f"`return response`, a {self.library.name}.Response"
+            )
+        attempt = Attempt(number=0, started=self.clock() - self.ledger.started, status=response.status_code)
+        return self.adopt(response, Body(self.library, self.ledger, attempt, self.clock(), self.clock))
+
+    def adopt(self, response: Any, body: Body) -> Any:
+        """Put our stream under a response that came from no transport."""
+        raise NotImplementedError
 
     def leave(self, error: Exception) -> Exception:
         """What the caller gets to see of an error: the library's own class, with the ledger on it."""
@@ -175,14 +199,13 @@ class _Driver:
         return error
 
 
-def stream_of(response: Any) -> Any:
-    """Our stream under a response, SyncBody or AsyncBody: `begin` put it there."""
-    return response.stream
-
-
-def _looks(request: Any) -> object:
+def _looks(request: Any) -> int:
     """What the legs of one call differ in: a redirect has another URL, an authentication another header."""
-    return request.method, request.url, request.headers.raw
+    return hash((request.method, str(request.url), tuple(request.headers.raw)))
+
+
+def _is_a_stream(response: Any) -> bool:
+    return "text/event-stream" in response.headers.get("content-type", "")
 
 
 def _longer(one: float | None, other: float | None) -> float | None:
@@ -203,7 +226,7 @@ class SyncDriver(_Driver):
         leg = self.enter(request)
         try:
             response = self.run(flow(request))
-            kept = stream_of(response)
+            kept = self.stream_of(response)
             response.extensions["resilience"] = self.ledger
             return response
         except Exception as error:  # noqa: BLE001 - raised again
@@ -218,7 +241,7 @@ class SyncDriver(_Driver):
             self.exit(request, leg)
             for stream in self.opened:
                 if stream is not kept:
-                    stream.close()
+                    self.throw_away(stream)
 
     def run(self, flow: Flow[T]) -> T:
         """Answer every question of a flow; gives its value."""
@@ -252,7 +275,7 @@ class SyncDriver(_Driver):
             case Preview():
                 return self.preview(effect)
             case Discard():
-                return stream_of(effect.response).close()
+                return self.throw_away(self.stream_of(effect.response))
             case _:
                 return self.at_once(effect)
 
@@ -264,7 +287,7 @@ class SyncDriver(_Driver):
         except BaseException as error:
             self.failed(attempt, began, error)
             raise
-        body = self.answered(response, attempt, live, began)
+        body = self.answered(request, response, attempt, live, began)
         stream = self.library.streams.sync(body, response.stream)
         self.opened.append(stream)  # before anybody is told, who might fail
         self.tell(AttemptAnswered(attempt.number, response.status_code, attempt.answered_after or 0.0))
@@ -301,9 +324,21 @@ class SyncDriver(_Driver):
         if self.clock() >= self.moment:
             raise TimeoutError
 
+    def adopt(self, response: Any, body: Body) -> SyncBody:
+        """Put our stream under a response that came from no transport."""
+        stream: SyncBody = self.library.streams.sync(body, response.stream)
+        self.opened.append(stream)
+        wrap(response, stream)
+        return stream
+
+    def throw_away(self, stream: SyncBody) -> None:
+        """Close an answer that nobody wants; that its connection breaks over it is nobody's loss."""
+        with contextlib.suppress(self.library.TransportError, OSError):
+            stream.close()
+
     def peek(self, effect: Peek) -> None:
         """Read and hold chunks."""
-        stream: SyncBody = stream_of(effect.response)
+        stream: SyncBody = self.stream_of(effect.response)
         while not effect.enough():
             self.check_the_time()
             chunk = stream.pull()
@@ -313,9 +348,9 @@ class SyncDriver(_Driver):
 
     def preview(self, effect: Preview) -> bytes:
         """Read and hold chunks up to a size; a body that breaks is shown as far as it came."""
-        stream: SyncBody = stream_of(effect.response)
-        while stream.body.wants(effect.limit):
-            self.check_the_time()
+        stream: SyncBody = self.stream_of(effect.response)
+        until = min(self.moment, self.clock() + effect.seconds)
+        while stream.body.wants(effect.limit) and self.clock() < until:
             try:
                 chunk = stream.pull()
             except Exception:  # noqa: BLE001 - whoever reads the body meets it again
@@ -329,15 +364,18 @@ class AsyncDriver(_Driver):
     """Answers by awaiting, on asyncio and trio."""
 
     opened: list[AsyncBody]
+    limits: list[tuple[anyio.CancelScope, float]]
+    """The parts under a limit that are under way, and when they must be over, on anyio's clock."""
 
     async def call(self, request: Any, flow: Callable[[Any], Flow[Any]]) -> Any:
         """Run the flow of a whole call; every answer but the one that is returned is closed when it ends."""
         self.opened = []
+        self.limits = []
         kept = None
         leg = self.enter(request)
         try:
             response = await self.run(flow(request))
-            kept = stream_of(response)
+            kept = self.stream_of(response)
             response.extensions["resilience"] = self.ledger
             return response
         except Exception as error:  # noqa: BLE001 - raised again
@@ -352,7 +390,7 @@ class AsyncDriver(_Driver):
             self.exit(request, leg)
             for stream in self.opened:
                 if stream is not kept:
-                    await stream.aclose()
+                    await self.throw_away(stream)
 
     async def run(self, flow: Flow[T]) -> T:
         """Answer every question of a flow; gives its value."""
@@ -386,7 +424,7 @@ class AsyncDriver(_Driver):
             case Preview():
                 return await self.preview(effect)
             case Discard():
-                return await stream_of(effect.response).aclose()
+                return await self.throw_away(self.stream_of(effect.response))
             case _:
                 return self.at_once(effect)
 
@@ -395,12 +433,16 @@ class AsyncDriver(_Driver):
         limits: Mapping[str, float | None] = request.extensions.get("timeout") or {}
         idle = request.extensions.get(IDLE)
         request, attempt, live, began = self.begin(request)
+        for scope, moment in self.limits:
+            scope.deadline = moment + _GRACE
         try:
             response = await self.inner.handle_async_request(request)
         except BaseException as error:
             self.failed(attempt, began, error)
             raise
-        body = self.answered(response, attempt, live, began)
+        for scope, moment in self.limits:
+            scope.deadline = moment
+        body = self.answered(request, response, attempt, live, began)
         first = limits.get("read")
         stream = self.library.streams.asynchronous(
             body, response.stream, first=first, idle=idle or first, native=live.body if live else first
@@ -430,16 +472,33 @@ class AsyncDriver(_Driver):
 
     async def within(self, effect: Within) -> Any:
         """Cancel the part once its moment has passed, and only where the library's limits did not end it."""
-        with anyio.move_on_after(max(0.0, effect.moment - self.clock()) + _GRACE):
-            return await self.run(effect.part)
+        moment = anyio.current_time() + effect.moment - self.clock()
+        with anyio.CancelScope(deadline=moment + _GRACE) as scope:
+            self.limits.append((scope, moment))
+            try:
+                return await self.run(effect.part)
+            finally:
+                self.limits.pop()
         for attempt in self.ledger.attempts[-1:]:
             if attempt.outcome is Outcome.CANCELLED:  # by us, and not by the caller
                 attempt.outcome = Outcome.STALLED
         raise TimeoutError
 
+    def adopt(self, response: Any, body: Body) -> AsyncBody:
+        """Put our stream under a response that came from no transport."""
+        stream: AsyncBody = self.library.streams.asynchronous(body, response.stream, first=None, idle=None, native=None)
+        self.opened.append(stream)
+        wrap(response, stream)
+        return stream
+
+    async def throw_away(self, stream: AsyncBody) -> None:
+        """Close an answer that nobody wants; that its connection breaks over it is nobody's loss."""
+        with contextlib.suppress(self.library.TransportError, OSError):
+            await stream.aclose()
+
     async def peek(self, effect: Peek) -> None:
         """Read and hold chunks."""
-        stream: AsyncBody = stream_of(effect.response)
+        stream: AsyncBody = self.stream_of(effect.response)
         while not effect.enough():
             chunk = await stream.pull()
             if chunk is None:
@@ -448,8 +507,9 @@ class AsyncDriver(_Driver):
 
     async def preview(self, effect: Preview) -> bytes:
         """Read and hold chunks up to a size; a body that breaks is shown as far as it came."""
-        stream: AsyncBody = stream_of(effect.response)
-        while stream.body.wants(effect.limit):
+        stream: AsyncBody = self.stream_of(effect.response)
+        until = self.clock() + effect.seconds
+        while stream.body.wants(effect.limit) and self.clock() < until:
             try:
                 chunk = await stream.pull()
             except Exception:  # noqa: BLE001 - whoever reads the body meets it again

@@ -28,8 +28,11 @@ class LiveLimits(dict[str, float | None]):
             left = self._left(until)
             self.update({phase: left if limit is None else min(limit, left) for phase, limit in self.items()})
 
-    def head_arrived(self) -> None:
-        """What follows is the body."""
+    def head_arrived(self, *, deadline_covers_the_body: bool) -> None:
+        """What follows is the body, whose limit is read once: at most the time left, where the deadline covers it."""
+        if deadline_covers_the_body and self._until is not None:
+            left = self._left(self._until)
+            self.body = left if self.body is None else min(self.body, left)
         self._until = None
         super().__setitem__("read", self.body)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from resilient_foundry.errors import DeadlineExceededError
 from resilient_foundry.events import TimedOut
 from resilient_foundry.faults import Fault, fault_of
 from resilient_foundry.flow import Flow, Proceed, Request, Response, now, options_of, shared_of, tell, within
-from resilient_foundry.policies._checks import seconds
+from resilient_foundry.policies._checks import number
 
 _CLOCK_STEP = 0.005
 """Timers of operating systems may fire a few milliseconds early."""
@@ -18,12 +18,15 @@ _MORE_LEGS = frozenset({301, 302, 303, 307, 308, 401, 407})
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """Ends a call after so many seconds, whatever it is doing: queueing, connecting, waiting to try again.
+    """Ends a call after so many seconds, whatever it is doing: queueing, connecting, waiting to try again, reading.
 
     The deadline is one moment on the monotonic clock. It is written on the request, so redirects, legs of an
-    authentication and nested stacks share it; an earlier one that is already there stays. It covers the call up to the
-    head of its answer, or its first event where a `StreamGuard` stands further in; a body that goes on arriving is the
-    business of `AttemptTimeout`.
+    authentication and nested stacks share it; an earlier one that is already there stays. A Request object that is sent
+    twice at the same time counts as one call.
+
+    It covers the call to the end of its answer; of a stream of events (`text/event-stream`) up to its head, or to its
+    first event where a `StreamGuard` stands further in, for a stream takes as long as it takes. With `body=False` that
+    holds for every answer: choose it for downloads.
 
     It is kept by shortening the library's own time limits, and only after that by cancelling, because cancelling a
     request that waits for a connection costs httpx 0.28 a place in its pool for good. Synchronous code can't be
@@ -36,9 +39,10 @@ class Deadline:
     """
 
     seconds: float
+    body: bool = field(default=True, kw_only=True)
 
     def __post_init__(self) -> None:
-        seconds("Deadline.seconds", self.seconds)
+        number("Deadline.seconds", self.seconds, above=0.0)
 
     def flow(self, request: Request, proceed: Proceed) -> Flow[Response]:
         """Write the moment on the request, and keep it."""
@@ -48,6 +52,7 @@ class Deadline:
         started = yield from now()
         moment = started + given if earlier is None else min(earlier, started + given)
         shared.until = moment
+        shared.with_body = self.body
         try:
             if moment <= started:
                 raise TimeoutError

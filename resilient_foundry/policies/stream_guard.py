@@ -30,7 +30,8 @@ class StreamGuard:
     repeated.
 
     `done` is the data of the event that ends a stream (None: any clean end will do), as of the OpenAI API. Events
-    larger than `max_event` bytes end the judging, not the stream. Answers that are no event streams pass through, and
+    larger than `max_event` bytes end the judging, not the stream; a stream that has sent as much without an event with
+    content is held no longer. Answers that are no event streams pass through, and
     so do compressed ones, whose events can't be seen from here.
     """
 
@@ -76,12 +77,14 @@ class _Stream:
         self._response = response
         self._decoder: Decoder | None = Decoder(max_bytes=guard.max_event)
         self._begun = False
+        self._held = 0
         self._done = guard.done is None
         self._failed: BodyEnd | None = None
 
     def has_begun(self) -> bool:
         """Whether an event with content has arrived, or nothing more can be learnt by waiting."""
-        return self._begun or self._failed is not None or self._decoder is None
+        full = self._held >= self._guard.max_event
+        return self._begun or full or self._failed is not None or self._decoder is None
 
     @property
     def failed(self) -> bool:
@@ -91,6 +94,7 @@ class _Stream:
     def chunk(self, data: bytes, at: float) -> None:
         """Look at the events that this chunk completes."""
         del at
+        self._held += len(data)
         if self._decoder is None:
             return
         try:

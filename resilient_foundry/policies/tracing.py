@@ -92,7 +92,7 @@ class Tracing:
             kind=SpanKind.CLIENT,
             attributes={
                 "http.request.method": method,
-                "url.full": f"{origin(request.url)}{request.url.path}",
+                "url.full": origin(request.url) + request.url.raw_path.partition(b"?")[0].decode("ascii", "replace"),
                 **_server(request),
                 **({"http.request.resend_count": number - 1} if number > 1 else {}),
             },

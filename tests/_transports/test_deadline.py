@@ -169,22 +169,42 @@ def test_a_deadline_leaves_the_bodys_own_limit_as_it_was(way: Way) -> None:
         assert [attempt.outcome for attempt in ledger_of(caught.value).attempts] == [Outcome.STALLED]
 
 
-def test_a_body_that_goes_on_arriving_may_outlast_the_deadline(way: Way) -> None:
-    """The deadline covers the call up to its head; a stream takes as long as it takes."""
-    late = Gate()
+def slow_body(kind: str, late: Gate) -> Any:
+    """A handler that sends one chunk, and the other when the gate opens."""
 
     def handler(talk: Conversation) -> None:
-        talk.begin_stream("text/plain")
+        talk.begin_stream(kind)
         talk.chunk(b"one")
         late.wait()
         talk.chunk(b"two")
         talk.end()
 
-    with Server(handler) as server, way.client(Stack(Deadline(0.3))).stream("GET", server.url) as stream:
+    return handler
+
+
+@pytest.mark.parametrize(
+    ("kind", "deadline"), [("text/event-stream", Deadline(0.5)), ("text/plain", Deadline(0.5, body=False))]
+)
+def test_a_stream_may_outlast_the_deadline_and_so_may_a_download(way: Way, kind: str, deadline: Deadline) -> None:
+    """The deadline covers the call up to its head; a stream takes as long as it takes."""
+    late = Gate()
+    with Server(slow_body(kind, late)) as server, way.client(Stack(deadline)).stream("GET", server.url) as stream:
         assert stream.next() == b"one"
-        late.pause(0.35)
+        late.pause(0.55)
         late.open()
         assert stream.rest() == b"two"
+
+
+def test_any_other_body_is_held_to_the_deadline(way: Way) -> None:
+    """No limit of a phase ends an answer that comes in drips, and a caller who gave 0.4 s waits no longer."""
+    late = Gate()
+    with Server(slow_body("text/plain", late)) as server:
+        with pytest.raises(DeadlineExceededError) as caught:
+            way.client(Stack(Deadline(0.4))).get(server.url)
+        late.open()
+        error = caught.value
+        assert isinstance(error, way.library.TimeoutException)
+        assert [attempt.outcome for attempt in ledger_of(error).attempts] == [Outcome.STALLED]
 
 
 def test_a_deadline_covers_the_wait_for_the_first_event(way: Way) -> None:

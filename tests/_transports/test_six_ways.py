@@ -20,6 +20,7 @@ from resilient_foundry import (
     StreamGuard,
 )
 from resilient_foundry.events import Outcome
+from resilient_foundry.flow import Flow, Proceed, Request, Response
 from tests.servers import Conversation, Gate, Server, closed_port, replies, says_nothing, script, streams
 from tests.ways import Way, ledger_of
 
@@ -229,3 +230,52 @@ def test_a_body_that_is_closed_half_way_is_called_abandoned(way: Way) -> None:
             assert stream.next() == b"one"
         assert outcomes(stream.response) == [Outcome.ABANDONED]
         assert breaker.circuit(stream.response.request.url).state == "closed"
+
+
+def test_what_a_transport_can_read_bare_it_can_read_under_a_stack(way: Way) -> None:
+    """A transport that signs or logs what it sends looks at the content of the request."""
+    seen: list[bytes] = []
+
+    def sign(request: Any) -> Any:
+        seen.append(request.content)
+        return way.library.Response(200)
+
+    async def sign_too(request: Any) -> Any:
+        return sign(request)
+
+    signing = way.library.MockTransport(sign)  # its own methods would read the request first
+    signing.handle_request, signing.handle_async_request = sign, sign_too
+    client = way.client(Stack.standard(), signing)
+    client.post("http://foundry.local/", json={"a": 1})
+    assert seen == [b'{"a":1}']
+
+
+def test_a_policy_may_answer_itself(way: Way) -> None:
+    """A cache, a fallback, a fault made on purpose: nothing is sent, and the policies around it see an answer."""
+
+    class Answering:
+        def flow(self, request: Request, proceed: Proceed) -> Flow[Response]:
+            del request, proceed
+            yield from ()
+            return way.library.Response(203, text="from memory")  # type: ignore[no-any-return]
+
+    def never(request: Any) -> Any:
+        raise AssertionError(f"{request} was sent")
+
+    breaker = CircuitBreaker()
+    client = way.client(Stack(Retry(), breaker, Answering()), way.library.MockTransport(never))
+    response = client.get("http://foundry.local/")
+    assert (response.status_code, response.text) == (203, "from memory")
+    assert ledger_of(response).attempts == []
+
+
+def test_a_policy_that_forgets_its_answer_is_told_so(way: Way) -> None:
+    """The commonest mistake of a new policy, in one sentence."""
+
+    class Forgetful:
+        def flow(self, request: Request, proceed: Proceed) -> Flow[Any]:
+            yield from proceed(request)
+
+    client = way.client(Stack(Forgetful()), way.library.MockTransport(lambda _: way.library.Response(200)))
+    with pytest.raises(TypeError, match="a flow ended with"):
+        client.get("http://foundry.local/")

@@ -19,7 +19,7 @@ from resilient_foundry import (
     Stack,
     StreamGuard,
 )
-from resilient_foundry.events import TimedOut
+from resilient_foundry.events import Outcome, TimedOut
 from resilient_foundry.flow import SHARED, Flow, Proceed, Request, Response
 from resilient_foundry.testing import Answer, Failure, VirtualTime, events, failed, lost, ok, rehearse, scripted
 from tests.over import over
@@ -115,9 +115,18 @@ def test_a_call_may_bring_its_own() -> None:
     assert rehearse(Deadline(90), ok(after=60), options=CallOptions(deadline=5)).elapsed == 5.0
 
 
-def test_it_ends_with_the_head_of_the_answer() -> None:
-    """A body that goes on arriving is the business of AttemptTimeout."""
-    history = rehearse(Deadline(5), Answer(after=4, chunks=(b"a", b"b", b"c"), pause=4))
+def test_it_covers_the_body_of_an_answer() -> None:
+    """A server that drips its answer is held to the deadline too; no limit of a phase would ever end it."""
+    history = rehearse(Deadline(5), Answer(after=1, chunks=(b"x",) * 1000, pause=1))
+    assert isinstance(history.error, DeadlineExceededError)
+    assert history.elapsed == 5.0
+    assert history.ledger.attempts[0].outcome is Outcome.STALLED
+    assert history.script.closed == {1: 1}
+
+
+def test_it_ends_with_the_head_where_it_is_told_to() -> None:
+    """A download takes as long as it takes; that it goes on arriving is the business of AttemptTimeout."""
+    history = rehearse(Deadline(5, body=False), Answer(after=4, chunks=(b"a", b"b", b"c"), pause=4))
     assert (history.content, history.error, history.elapsed) == (b"abc", None, 16.0)
 
 
@@ -136,13 +145,13 @@ def test_comments_keep_a_stream_alive_but_not_its_deadline() -> None:
     assert history.script.closed == {1: 1}
 
 
-def test_a_failure_that_comes_in_drips_is_not_read_past_the_deadline() -> None:
-    """Retry reads a failed answer before it decides; a slow body must not hold the caller."""
+def test_a_failure_that_comes_in_drips_is_not_read_to_its_end() -> None:
+    """Retry looks at a failed answer before it decides; a slow body must not hold the caller for long."""
     drips = Answer(status=503, chunks=(b"x",) * 100, pause=1)
-    history = rehearse(Stack(Deadline(5), Retry()), drips)
-    assert isinstance(history.error, DeadlineExceededError)
-    assert history.elapsed == 5.0
-    assert history.script.closed == {1: 1}
+    history = rehearse(Stack(Deadline(5), Retry()), drips, ok())
+    assert (history.status, history.content) == (200, b"ok")
+    assert history.elapsed == pytest.approx(1.05)
+    assert history.script.closed == {1: 1, 2: 1}
 
 
 def test_the_deadline_of_one_call_does_not_bind_the_next() -> None:
@@ -158,7 +167,7 @@ def test_the_deadline_of_one_call_does_not_bind_the_next() -> None:
 def test_a_deadline_that_passed_does_not_bind_the_next_call_either() -> None:
     request = httpx.Request("GET", "http://foundry.local/")
     late = Failure(error="ReadTimeout")
-    with httpx.Client(transport=over(Stack(Deadline(1e-9)), scripted(late, ok()))) as client:
+    with httpx.Client(transport=over(Stack(Deadline(1e-9, body=False)), scripted(late, ok()))) as client:
         with pytest.raises(DeadlineExceededError):
             client.send(request)
         assert client.send(request).status_code == 200

@@ -297,3 +297,10 @@ def test_deeply_nested_json_is_not_an_error_either() -> None:
 def test_the_size_of_an_event_is_positive(wrong: int) -> None:
     with pytest.raises(ValueError, match=r"StreamGuard\.max_event is at least 1"):
         StreamGuard(max_event=wrong)
+
+
+def test_a_stream_that_says_nothing_but_comments_is_not_held_for_ever() -> None:
+    """What is held lies in memory: after `max_event` bytes the caller gets the stream as it is."""
+    comments = Answer(headers={"content-type": "text/event-stream"}, chunks=(b":" + b" " * 99 + b"\n",) * 100)
+    history = rehearse(StreamGuard(max_event=1000), comments, read=False)
+    assert history.ledger.attempts[0].chunks == 10

@@ -1,5 +1,6 @@
 """One span for the logical call, one for each attempt."""
 
+import pickle
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -301,3 +302,17 @@ def test_what_is_not_sampled_is_not_recorded_and_still_handed_on() -> None:
     assert exporter.get_finished_spans() == ()
     flags = history.script.requests[0].headers["traceparent"].rpartition("-")[2]
     assert int(flags, 16) & trace.TraceFlags.SAMPLED == 0
+
+
+def test_the_url_of_an_attempt_is_the_one_that_was_asked(recorder: Recorder) -> None:
+    """Escapes stay escapes: a decoded path is another URL, and may seem to have a query."""
+    rehearse(recorder.tracing, ok(), url="http://foundry.local/a%2Fb%20c%3Fd?key=secret")
+    assert attributes(recorder.attempts[0])["url.full"] == "http://foundry.local:80/a%2Fb%20c%3Fd"
+
+
+def test_the_error_of_a_traced_call_travels_between_processes(recorder: Recorder) -> None:
+    """Its ledger goes with it, and leaves those behind who listened."""
+    error = rehearse(Stack(recorder.tracing, Retry()), lost(), method="POST").error
+    assert error is not None
+    arrived = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
+    assert [attempt.error for attempt in arrived.resilience.attempts] == ["ReadError"]

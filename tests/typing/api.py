@@ -169,7 +169,7 @@ def circuits(breaker: CircuitBreaker) -> None:
     assert_type(circuit.breaker, pybreaker.CircuitBreaker)
     breaker.circuit(httpx2.URL("http://foundry.local:5273"))
     assert_type([one.name for one in breaker.circuits], list[str])
-    breaker.circuit("http://foundry.local")  # type: ignore[arg-type]
+    breaker.circuit("http://foundry.local")
 
 
 def errors(call: Callable[[], httpx.Response]) -> None:
