@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import warnings
 from collections.abc import AsyncIterator, Sequence
@@ -40,6 +41,9 @@ from resilient_foundry.foundry.rules import ChatParameters, Message, messages_of
 from resilient_foundry.foundry.surface import ClientSurface, Surface
 
 T = TypeVar("T")
+
+_LOOK = 0.5
+"""Seconds between two looks at whether a model is free, of which the collector could not tell from another thread."""
 
 
 class AsyncFoundryClient(ClientSurface[AsyncHTTPClient]):
@@ -280,17 +284,22 @@ class _Hands:
             return Broken(error)
 
     async def _enter(self, ask: Enter) -> bool:
-        occupancy, ended = self._surface.session.occupancy, anyio.Event()
-        waiter = Waiter(ask.use, ended.set)
+        occupancy, ended, here = self._surface.session.occupancy, anyio.Event(), threading.get_ident()
+
+        def wake() -> None:
+            if threading.get_ident() == here:  # and not the collector in some other thread, where events can't be set
+                ended.set()
+
+        waiter = Waiter(ask.use, wake)
         latest = time.perf_counter() + ask.seconds
         try:
             while not occupancy.enter(waiter):
-                with anyio.move_on_after(max(0.0, latest - time.perf_counter())) as scope:
-                    await ended.wait()
-                if scope.cancelled_caught:
+                left = latest - time.perf_counter()
+                if left <= 0:
                     return False
+                with anyio.move_on_after(min(left, _LOOK)):
+                    await ended.wait()
                 ended = anyio.Event()
-                waiter.wake = ended.set
             return True
         finally:
             occupancy.forget(waiter)

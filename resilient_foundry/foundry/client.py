@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import threading
+import queue
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack
+from typing import Self, TypeVar, Unpack
 
 from resilient_foundry.foundry import conversations, health, models
 from resilient_foundry.foundry.asks import (
@@ -28,6 +29,7 @@ from resilient_foundry.foundry.asks import (
 from resilient_foundry.foundry.chat_stream import Joined
 from resilient_foundry.foundry.connect import HTTPClient, explain_refusal, is_stream, reply_of
 from resilient_foundry.foundry.conversations import Question
+from resilient_foundry.foundry.leftovers import OpenAnswer, leftovers_of
 from resilient_foundry.foundry.locate import ask_command
 from resilient_foundry.foundry.occupancy import Waiter
 from resilient_foundry.foundry.payloads import ChatChunk, ChatResult, Embeddings, Health, LoadResult, ModelInfo
@@ -113,6 +115,7 @@ class FoundryClient(ClientSurface[HTTPClient]):
 
     def close(self) -> None:
         """Close the connections, unless the HTTP client was yours."""
+        leftovers_of(self._surface.http).close_forgotten()
         if self._surface.owned:
             self._surface.http.close()
 
@@ -196,7 +199,9 @@ class ChatStream:
         self.close()
 
     def __del__(self) -> None:
-        self.close()  # a loop that was left without a `with` block: its connection goes back all the same
+        if self._hands.holds:
+            self._hands.forget()  # the collector calls this in the middle of anything: no closing here
+            warnings.warn("a ChatStream was left open; use it in a `with` block", ResourceWarning, 2)
 
 
 class _Hands:
@@ -204,8 +209,8 @@ class _Hands:
 
     def __init__(self, surface: Surface) -> None:
         self._surface = surface
-        self._response: Any = None  # the library's own
-        self._body: Iterator[bytes] = iter(())
+        self._leftovers = leftovers_of(surface.http)
+        self._open_answer: OpenAnswer | None = None
 
     def answer(self, ask: Ask) -> object:
         match ask:
@@ -224,13 +229,25 @@ class _Hands:
             case MemoryOf(pid, endpoints):
                 return resident_bytes(pid, endpoints)
 
+    @property
+    def holds(self) -> bool:
+        """Whether an answer is open."""
+        return self._open_answer is not None
+
     def close(self) -> None:
-        response, self._response = self._response, None
-        if response is not None:
-            response.close()
+        answer, self._open_answer = self._open_answer, None
+        if answer is not None:
+            self._leftovers.close(answer)
+
+    def forget(self) -> None:
+        """Leave the open answer for a later call to close."""
+        answer, self._open_answer = self._open_answer, None
+        if answer is not None:
+            self._leftovers.forget(answer)
 
     def _send(self, operation: Operation[object]) -> Reply:
         surface = self._surface
+        self._leftovers.close_forgotten()
         try:
             return reply_of(surface.http.send(surface.request(operation)))
         except surface.library.ConnectError as error:
@@ -239,6 +256,7 @@ class _Hands:
 
     def _open(self, operation: Operation[object]) -> Reply | Broken:
         surface = self._surface
+        self._leftovers.close_forgotten()
         try:
             response = surface.http.send(surface.request(operation), stream=True)
         except surface.library.ConnectError as error:
@@ -246,28 +264,31 @@ class _Hands:
             raise
         except surface.library.RemoteProtocolError as error:
             return Broken(error)
-        self._response = response
-        if is_stream(response):
-            self._body = response.iter_bytes()
+        streams = is_stream(response)
+        self._open_answer = OpenAnswer(response, response.iter_bytes() if streams else iter(()))
+        self._leftovers.hold(self._open_answer)
+        if streams:
             return reply_of(response, streams=True)
         response.read()
         return reply_of(response)
 
     def _read(self) -> bytes | Broken | None:
         try:
-            return next(self._body, None)
+            return None if self._open_answer is None else next(self._open_answer.body, None)
         except self._surface.library.RequestError as error:
             return Broken(error)
 
     def _enter(self, ask: Enter) -> bool:
-        occupancy, ended = self._surface.session.occupancy, threading.Event()
-        waiter = Waiter(ask.use, ended.set)
+        occupancy = self._surface.session.occupancy
+        ended: queue.SimpleQueue[None] = queue.SimpleQueue()  # may be put to by finalisers, unlike an Event
+        waiter = Waiter(ask.use, partial(ended.put, None))
         latest = time.perf_counter() + ask.seconds
         try:
             while not occupancy.enter(waiter):
-                if not ended.wait(max(0.0, latest - time.perf_counter())):
+                try:
+                    ended.get(timeout=max(0.0, latest - time.perf_counter()))
+                except queue.Empty:
                     return False
-                ended.clear()
             return True
         finally:
             occupancy.forget(waiter)

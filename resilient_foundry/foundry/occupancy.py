@@ -7,6 +7,7 @@ an unload waits for the answers of its client to end. Answers go on together; on
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -25,7 +26,10 @@ class Use:
 
 @dataclass(slots=True, eq=False)
 class Waiter:
-    """Somebody who wants to begin a use; `wake` is called, from any thread, when it may be worth trying again."""
+    """Somebody who wants to begin a use; `wake` is called when it may be worth trying again.
+
+    From any thread, and from finalisers: it takes no lock.
+    """
 
     use: Use
     wake: Callable[[], None]
@@ -40,20 +44,21 @@ class Occupancy:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._uses: list[Use] = []
+        self._ended: deque[Use] = deque()
         self._waiting: list[Waiter] = []
 
     def enter(self, waiter: Waiter) -> bool:
         """Begin the use, if it meets no other; else the waiter is woken when one of them ends."""
         use = waiter.use
         with self._lock:
+            if waiter not in self._waiting:
+                self._waiting.append(waiter)
+            self._settle()  # after it waits: a use that ends from here on wakes it
             before = [] if use.alone else [other.use for other in self._waiting if other.use.alone]
             if any(use.meets(other) for other in (*self._uses, *before)):
-                if waiter not in self._waiting:
-                    self._waiting.append(waiter)
                 return False
             self._uses.append(use)
-            if waiter in self._waiting:
-                self._waiting.remove(waiter)
+            self._waiting.remove(waiter)
             return True
 
     def forget(self, waiter: Waiter) -> None:
@@ -62,14 +67,18 @@ class Occupancy:
             if waiter not in self._waiting:
                 return
             self._waiting.remove(waiter)
-            waiting = list(self._waiting)
-        for other in waiting:
-            other.wake()
+        self._wake()
 
     def leave(self, use: Use) -> None:
-        """End this use."""
-        with self._lock:
-            self._uses.remove(use)
-            waiting = list(self._waiting)
-        for waiter in waiting:
+        """End this use. The collector may call it, for a forgotten stream, inside `enter`: so it takes no lock."""
+        self._ended.append(use)
+        self._wake()
+
+    def _settle(self) -> None:
+        """Under the lock."""
+        while self._ended:
+            self._uses.remove(self._ended.popleft())
+
+    def _wake(self) -> None:
+        for waiter in tuple(self._waiting):
             waiter.wake()

@@ -214,6 +214,8 @@ def test_a_stream_that_was_left_without_a_with_block_does_not_hold_the_model(con
     """`break` out of a loop drops the stream, and with it its claim."""
     server = Two(loaded=[PHI], chats=[events(delta("a"), delta("b", "stop"))])
     client = connect(server, model=PHI)
-    for _ in client.stream_complete("hi"):
-        break
+    stream = client.stream_complete("hi")
+    next(stream)
+    with pytest.warns(ResourceWarning, match="use it in a `with` block"):
+        del stream
     assert client.unload_model("phi-4-mini", wait=0.01).state == "unloaded"

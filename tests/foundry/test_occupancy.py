@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterable
+
 from resilient_foundry.foundry.occupancy import Occupancy, Use, Waiter
 
 ANSWER, OTHER, UNLOAD = Use(frozenset({"a", "a:1"})), Use(frozenset({"b:1"})), Use(frozenset({"a"}), alone=True)
@@ -51,3 +54,27 @@ def test_an_unload_that_gives_up_lets_the_others_go_on() -> None:
     occupancy.forget(unload)
     assert woken == [ANSWER]
     assert occupancy.enter(late)
+
+
+def test_a_use_that_ends_while_another_begins_ends_all_the_same() -> None:
+    """The collector finds a forgotten stream wherever it likes, also in the middle of `enter`, on the same thread."""
+    occupancy = Occupancy()
+
+    class Forgotten(frozenset[str]):
+        """A name whose comparison is where the collector strikes."""
+
+        def isdisjoint(self, other: Iterable[object], /) -> bool:
+            occupancy.leave(ANSWER)
+            return super().isdisjoint(other)
+
+    assert occupancy.enter(waiter(ANSWER, []))
+
+    def unload() -> None:
+        refused.append(occupancy.enter(waiter(Use(Forgotten({"a"}), alone=True), woken)))
+
+    refused, woken = list[bool](), list[Use]()
+    thread = threading.Thread(target=unload, daemon=True)
+    thread.start()
+    thread.join(5)
+    assert (refused, len(woken)) == ([False], 1)
+    assert occupancy.enter(waiter(UNLOAD, woken))
