@@ -64,7 +64,9 @@ class Connection:
         self._begin = begin
         self._forget = forget
         self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._idle = True
+        self._waiting = self._ended = False
         self._leaving = False
         self._ending = False
         self._thread = threading.Thread(target=self._run, name="fault-proxy-connection", daemon=True)
@@ -83,6 +85,14 @@ class Connection:
             self._leaving = True
             if self._idle:
                 self._client.wake()
+
+    def settle(self, seconds: float) -> None:
+        """Wait until the connection is closed, or its thread waits for what is under way; at most so long.
+
+        A client has its answer a moment before the thread knows that it has nothing more to do.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._ended or (self._waiting and not self._idle), seconds)
 
     def end(self) -> None:
         """Close both connections whatever is under way."""
@@ -103,6 +113,9 @@ class Connection:
             self._client.close(reset=reset)
             self._drop_server(reset=reset)
             self._forget(self)
+            with self._changed:
+                self._ended = True
+                self._changed.notify_all()
 
     def _converse(self) -> bool:
         """One request and its answer; whether another may follow."""
@@ -292,7 +305,16 @@ class Connection:
         with selectors.DefaultSelector() as selector:
             for wire in wires:
                 selector.register(wire.socket, selectors.EVENT_READ, wire)
-            return [key.data for key, _ in selector.select(timeout)]
+            self._waits(waiting=True)
+            try:
+                return [key.data for key, _ in selector.select(timeout)]
+            finally:
+                self._waits(waiting=False)
+
+    def _waits(self, *, waiting: bool) -> None:
+        with self._changed:
+            self._waiting = waiting
+            self._changed.notify_all()
 
 
 def _spelled(answer: Answer) -> bytes:

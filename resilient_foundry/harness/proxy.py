@@ -9,6 +9,7 @@ import selectors
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -20,6 +21,7 @@ from resilient_foundry.harness.faults import Fault, Plan, each
 from resilient_foundry.harness.wire import bound
 
 _BACKLOG: Final = 512
+_SETTLING: Final = 2.0  # seconds that connections have to close when nothing is under way on them
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ class FaultProxy:
     def __init__(self, upstream: str, plan: Plan | None = None) -> None:
         address = urlsplit(upstream)
         if address.scheme != "http" or address.hostname is None or address.port is None:
-            raise ValueError(f"upstream is {upstream!r}; it takes http://HOST:PORT")
+            raise ValueError("upstream is no plain address of a server; it takes http://HOST:PORT")
         self._upstream = (address.hostname, address.port)
         self._plan = plan or each()
         self._lock = threading.Lock()
@@ -121,6 +123,9 @@ class FaultProxy:
             connections = list(self._connections)
         for connection in connections:
             connection.leave_when_idle()
+        latest = time.monotonic() + _SETTLING
+        for connection in connections:
+            connection.settle(max(0.0, latest - time.monotonic()))
 
     def close(self) -> None:
         """End everything: listener, connections, threads. Once is enough; more does no harm."""

@@ -1,5 +1,7 @@
 """Every fault of the proxy, over real sockets, as httpx sees it; behind it the real runtime or a small real server."""
 
+import concurrent.futures
+import contextlib
 import http.server
 import json
 import socket
@@ -333,6 +335,29 @@ def test_refusing_closes_idle_connections(through: Through) -> None:
     assert eventually(lambda: proxy.connections.open == 0)
 
 
+def test_refusing_is_done_when_it_returns(through: Through) -> None:
+    """Also a connection whose answer has this moment come to its end: nothing is left for a client to use again."""
+    proxy, client = through()
+    for _ in range(300):
+        client.get("/status")
+        proxy.refuse()
+        assert proxy.connections.open == 0
+        proxy.accept()
+
+
+def test_refusing_does_not_wait_for_what_is_under_way(through: Through) -> None:
+    """A stream of a minute is no reason to stand still."""
+    proxy, client = through(Stall(60))
+    with contextlib.suppress(httpx.HTTPError), concurrent.futures.ThreadPoolExecutor() as pool:
+        asked = pool.submit(client.get, "/status")
+        assert eventually(lambda: len(proxy.requests) == 1)
+        begin = time.monotonic()
+        proxy.refuse()
+        assert time.monotonic() - begin < 1.0
+        proxy.close()
+        asked.result()
+
+
 def test_refusing_lets_what_is_under_way_end(through: Through) -> None:
     """The stream is whole, and its connection is gone afterwards."""
     proxy, client = through(Comments(count=4, seconds=0.05))
@@ -503,7 +528,10 @@ def free_port() -> Iterator[int]:
         (lambda: CutAfterEvents(-1), "events is -1"),
         (lambda: Drip(size=0), "size is 0"),
         (lambda: Answer(100), "status is 100"),
-        (lambda: FaultProxy("https://127.0.0.1:1"), "upstream is 'https://127.0.0.1:1'; it takes http://HOST:PORT"),
+        (
+            lambda: FaultProxy("https://127.0.0.1:1"),
+            "upstream is no plain address of a server; it takes http://HOST:PORT",
+        ),
     ],
 )
 def test_faults_cannot_be_built_wrong(make: Callable[[], object], complaint: str) -> None:
