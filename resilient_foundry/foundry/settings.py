@@ -21,6 +21,7 @@ ENDPOINT: Final = "FOUNDRY_LOCAL_ENDPOINT"
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 _KEY = re.compile(r"[\x21-\x7e]+")
+_AUTHORITY = re.compile(r"(?:[^/?#]*:)?//[^/?#]*")
 _MAX_RETRIES = 100
 
 
@@ -79,16 +80,27 @@ def url(name: str, value: str) -> str:
         port_is_valid = parts.port is None or parts.port > 0
     except ValueError:
         parts, port_is_valid = urlsplit(""), False
-    if parts.username or parts.password:
+    if "@" in (_AUTHORITY.match(said) or [""])[0]:
         raise SettingsError(f"{name} holds a user name or password; use FOUNDRY_API_KEY, or api_key=", name=name)
     if parts.scheme not in {"http", "https"} or not parts.hostname or not port_is_valid or re.search(r"\s", said):
-        raise SettingsError(f"{name} is {value!r}, which is no http:// or https:// URL {accepts}", name=name)
+        raise SettingsError(f"{name} is {redacted(said)!r}, which is no http:// or https:// URL {accepts}", name=name)
     if parts.query or parts.fragment:
-        raise SettingsError(f"{name} is {value!r}, and a base URL ends before '?' and '#', {accepts}", name=name)
+        raise SettingsError(
+            f"{name} is {redacted(said)!r}, and a base URL ends before '?' and '#', {accepts}", name=name
+        )
     path = parts.path.rstrip("/")
     if path.endswith("/v1"):
         path = path.removesuffix("/v1").rstrip("/")
     return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+def redacted(written: str) -> str:
+    """A URL, or what was meant as one, without user name, password, query and fragment: fit to be shown."""
+    shown = re.split(r"[?#]", written, maxsplit=1)[0]
+    if "@" in written:  # a password may hold any character, so what stands around this one is anybody's guess
+        scheme, found, _ = shown.partition("://")
+        shown = f"{scheme}://" if found and "@" not in scheme else ""
+    return shown if shown == written else f"{shown}…"
 
 
 def _endpoint(value: str | None) -> str | None:
