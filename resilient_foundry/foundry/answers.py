@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 
 from resilient_foundry.faults import Verdict
 from resilient_foundry.foundry.errors import (
@@ -158,7 +159,7 @@ def judge(status: int, headers: Mapping[str, str], body: bytes) -> Verdict:
 
     A good status with an error inside (the first event of a stream, or a JSON object) is judged by that error.
     """
-    if status >= 400:  # noqa: PLR2004 - RFC 9110 section 15.5
+    if status >= HTTPStatus.BAD_REQUEST:  # RFC 9110 section 15.5
         return verdict_of(error_of(status, headers, body))
     if b'"error"' in body and _error_inside(body) is not None:
         return verdict_of(error_of(None, headers, body))
@@ -204,9 +205,9 @@ def _by_status(status: int | None, said: _Said, generation: Generation | None) -
             return InvalidRequestError, f"access was refused ({status}); FOUNDRY_API_KEY or api_key= is what is sent"
         case _ if status in _BUSY:
             return ServiceBusyError, f"the service is busy ({status})"
-        case _ if status < 400:  # noqa: PLR2004 - RFC 9110 section 15.4
+        case _ if status < HTTPStatus.BAD_REQUEST:  # RFC 9110 section 15.4
             return NotFoundryError, f"what answers there sends you elsewhere ({status})"
-        case _ if status < 500:  # noqa: PLR2004 - RFC 9110 section 15.6
+        case _ if status < HTTPStatus.INTERNAL_SERVER_ERROR:  # RFC 9110 section 15.6
             return InvalidRequestError, f"{_WRONG} ({status})"
         case 500 if not said.words:
             return InferenceError, "the service failed (500) and gave no reason"

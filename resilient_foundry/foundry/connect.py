@@ -9,6 +9,7 @@ import struct
 import sys
 import urllib.request
 from collections.abc import Mapping
+from http import HTTPStatus
 from importlib import metadata
 from types import ModuleType
 from typing import Any, Literal, Protocol
@@ -167,7 +168,9 @@ def reply_of(response: Any, *, streams: bool = False) -> Reply:
 def is_stream(response: Any) -> bool:
     """Whether events follow. 2.2.1 sends the type twice, and the libraries join the two with a comma."""
     headers: Mapping[str, str] = response.headers
-    return bool(response.status_code < 300) and "text/event-stream" in headers.get("content-type", "")  # noqa: PLR2004 - RFC 9110
+    return bool(response.status_code < HTTPStatus.MULTIPLE_CHOICES) and "text/event-stream" in headers.get(
+        "content-type", ""
+    )
 
 
 def explain_refusal(error: Exception, url: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from http import HTTPStatus
 from typing import TypeVar
 
 from resilient_foundry.flow import CallOptions
@@ -42,7 +43,7 @@ def old_status(*, patience: float) -> Operation[bool]:
     """GET /openai/status: whether a service of generation 0.x is there."""
 
     def answers(reply: Reply) -> bool:
-        return reply.status == 200 and reply.body.lstrip().startswith(b"{")  # noqa: PLR2004 - RFC 9110
+        return reply.status == HTTPStatus.OK and reply.body.lstrip().startswith(b"{")
 
     return _get("status", "/openai/status", answers, min(STATUS_SECONDS, patience))
 
@@ -181,7 +182,7 @@ def _post(
 
 def _reader(generation: Generation, read: Callable[[bytes], T]) -> Callable[[Reply], T]:
     def read_reply(reply: Reply) -> T:
-        if reply.status >= 300:  # noqa: PLR2004 - RFC 9110
+        if reply.status >= HTTPStatus.MULTIPLE_CHOICES:
             raise failure(reply, generation)
         try:
             return read(reply.body)
@@ -198,7 +199,9 @@ def _read_status(reply: Reply) -> ServiceStatus:
     if reply.status in {429, 503}:
         raise failure(reply, None)
     try:
-        raw: payloads.Raw = payloads.read_object(reply.body, "the status") if reply.status < 300 else {}  # noqa: PLR2004 - RFC 9110
+        raw: payloads.Raw = (
+            payloads.read_object(reply.body, "the status") if reply.status < HTTPStatus.MULTIPLE_CHOICES else {}
+        )
     except ProtocolError:
         raw = {}
     generation = generation_of(raw)

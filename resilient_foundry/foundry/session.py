@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 
 from resilient_foundry.foundry import operations
 from resilient_foundry.foundry.asks import Story, find, send
@@ -55,7 +56,9 @@ def look(session: Session) -> Story[ServiceStatus]:
     try:
         status = yield from send(operations.status(patience=session.patience))
     except NotFoundryError as error:
-        old = error.status == 404 and (yield from send(operations.old_status(patience=session.patience)))  # noqa: PLR2004 - RFC 9110
+        old = error.status == HTTPStatus.NOT_FOUND and (
+            yield from send(operations.old_status(patience=session.patience))
+        )
         if old:
             session.generation = Generation.ZERO
             raise UnsupportedError(_too_old(url)) from error
