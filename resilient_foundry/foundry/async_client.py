@@ -33,7 +33,7 @@ from resilient_foundry.foundry.asks import (
 from resilient_foundry.foundry.chat_stream import Joined
 from resilient_foundry.foundry.connect import AsyncHTTPClient, explain_refusal, is_stream, reply_of
 from resilient_foundry.foundry.conversations import Question
-from resilient_foundry.foundry.locate import ask_command
+from resilient_foundry.foundry.locate import Inquiry
 from resilient_foundry.foundry.occupancy import Waiter
 from resilient_foundry.foundry.payloads import ChatChunk, ChatResult, Embeddings, Health, LoadResult, ModelInfo
 from resilient_foundry.foundry.process import resident_bytes
@@ -231,7 +231,7 @@ class _Hands:
             case Enter():
                 return await self._enter(ask)
             case Find():
-                return await to_thread.run_sync(ask_command)
+                return await _found()
             case MemoryOf(pid, endpoints):
                 return resident_bytes(pid, endpoints)
 
@@ -303,3 +303,12 @@ class _Hands:
             return True
         finally:
             occupancy.forget(waiter)
+
+
+async def _found() -> str:
+    """What the `foundry` command tells; a call that is cancelled leaves at once, and leaves no process."""
+    inquiry = Inquiry()
+    try:
+        return await to_thread.run_sync(inquiry.ask, abandon_on_cancel=True)
+    finally:
+        inquiry.end()

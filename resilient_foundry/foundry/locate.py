@@ -9,6 +9,7 @@ import json
 import re
 import shutil
 import subprocess
+import threading
 from typing import Protocol, runtime_checkable
 
 from resilient_foundry.foundry.errors import ServiceNotFoundError
@@ -76,15 +77,55 @@ def url_of(service: Service) -> str:
 
 def ask_command(seconds: float = COMMAND_SECONDS) -> str:
     """The base URL that the `foundry` command tells; raises `ServiceNotFoundError` that says what to do."""
-    command = shutil.which("foundry")
-    if command is None:
-        raise ServiceNotFoundError(_what_to_do("there is no `foundry` command to ask"))
-    told = _first_url(_run([command, "server", "status", "-o", "json"], seconds))
-    if told is None:
-        told = _first_match(_run([command, "service", "status"], seconds))
-    if told is None:
-        raise ServiceNotFoundError(_what_to_do("the `foundry` command knows of no running service"))
-    return url("the URL that the `foundry` command told", told)
+    return Inquiry(seconds).ask()
+
+
+class Inquiry:
+    """The question to the `foundry` command, which another thread may end while it is asked."""
+
+    def __init__(self, seconds: float = COMMAND_SECONDS) -> None:
+        self._seconds = seconds
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._ended = False
+
+    def ask(self) -> str:
+        """The base URL that the command tells; raises `ServiceNotFoundError` that says what to do."""
+        command = shutil.which("foundry")
+        if command is None:
+            raise ServiceNotFoundError(_what_to_do("there is no `foundry` command to ask"))
+        told = _first_url(self._run([command, "server", "status", "-o", "json"]))
+        if told is None:
+            told = _first_match(self._run([command, "service", "status"]))
+        if told is None:
+            raise ServiceNotFoundError(_what_to_do("the `foundry` command knows of no running service"))
+        return url("the URL that the `foundry` command told", told)
+
+    def end(self) -> None:
+        """End the command that runs, and begin no other."""
+        with self._lock:
+            self._ended = True
+            if self._process is not None:
+                self._process.kill()
+
+    def _run(self, arguments: list[str]) -> str:
+        """What the command prints; nothing if it fails or takes too long. Both are an answer: it does not know."""
+        try:
+            with self._lock:
+                if self._ended:
+                    return ""
+                self._process = process = subprocess.Popen(  # noqa: S603 - the user's own command, no shell
+                    arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+                )
+        except OSError:
+            return ""
+        with process:
+            try:
+                printed, _ = process.communicate(timeout=self._seconds)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                return ""
+        return printed.decode("utf-8", "replace")
 
 
 def _what_to_do(why: str) -> str:
@@ -92,17 +133,6 @@ def _what_to_do(why: str) -> str:
         f"no Foundry Local service was found: {ENDPOINT} is not set, and {why}; start the service "
         "(`foundry service start`, or start_web_service() of foundry-local-sdk), or pass base_url="
     )
-
-
-def _run(arguments: list[str], seconds: float) -> str:
-    """What the command prints; nothing if it fails or takes too long. Both are an answer: it does not know."""
-    try:
-        done = subprocess.run(  # noqa: S603 - the user's own command, fixed arguments, no shell
-            arguments, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.decode("utf-8", "replace")
 
 
 def _first_url(printed: str) -> str | None:

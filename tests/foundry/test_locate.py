@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import anyio
+import psutil
 import pytest
 
-from resilient_foundry.foundry import FoundryClient, ServiceNotFoundError, SettingsError
+from resilient_foundry.foundry import AsyncFoundryClient, FoundryClient, ServiceNotFoundError, SettingsError
 from resilient_foundry.foundry.locate import ask_command, url_of
 
 ON_POSIX = pytest.mark.skipif(os.name == "nt", reason="the stand-in for the command is a POSIX script")
@@ -112,3 +115,30 @@ def test_no_service_at_all_says_what_to_do(tmp_path: Path, monkeypatch: pytest.M
         client.complete("hi")
     for hint in ("FOUNDRY_LOCAL_ENDPOINT is not set", "no `foundry` command", "start the service", "base_url="):
         assert hint in str(caught.value)
+
+
+@ON_POSIX
+@pytest.mark.anyio
+async def test_a_cancelled_call_does_not_wait_for_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It leaves at once, and leaves no process."""
+    started = tmp_path / "started"
+    script = f"""
+import os, time
+open({str(started)!r} + ".new", "w").write(str(os.getpid()))
+os.rename({str(started)!r} + ".new", {str(started)!r})
+time.sleep(60)
+"""
+    command(tmp_path, script, monkeypatch)
+    begin = time.monotonic()
+    async with AsyncFoundryClient(model="m") as client, anyio.create_task_group() as tasks:
+        tasks.start_soon(client.complete, "hi")
+        with anyio.fail_after(10):
+            while not started.exists():  # noqa: ASYNC110 - another process, which sets no Event
+                await anyio.sleep(0.01)
+        begin = time.monotonic()
+        tasks.cancel_scope.cancel()
+    assert time.monotonic() - begin < 2.0
+    asked = int(started.read_text())
+    with anyio.fail_after(5):
+        while psutil.pid_exists(asked):  # noqa: ASYNC110 - as above
+            await anyio.sleep(0.01)
