@@ -30,7 +30,7 @@ from resilient_foundry.foundry.errors import (
     ServiceFailedError,
 )
 from resilient_foundry.foundry.generations import Generation
-from resilient_foundry.foundry.wire import excerpt, mapping, text
+from resilient_foundry.foundry.wire import mapping, shape, text
 from resilient_foundry.sse import Decoder, SSEError
 
 _ONE = frozenset({Generation.ONE})
@@ -130,6 +130,8 @@ class _Said:
     code: str | None = None
     kind: str | None = None
     html: bool = False
+    told: bool = True
+    """Whether the words are a message of the server, and not merely what stands in the body."""
 
 
 def error_of(
@@ -145,8 +147,13 @@ def error_of(
         kind, says = _by_status(status, said, generation)
     else:
         kind, says = meaning.error, meaning.says
-    clean = readable(said.words)
-    sentence = f"{says} ({clean})" if clean and not said.html else says
+    if said.html:
+        sentence = says
+    elif said.told or meaning is not None or status is None:
+        clean = readable(said.words)
+        sentence = f"{says} ({clean})" if clean else says
+    else:  # some body, by whoever stands there; the body itself is for `error.body`
+        sentence = f"{says}; {shape(body)}" if said.words else says
     if issubclass(kind, ContextLengthExceededError):
         found = _TOKENS.search(said.words)
         needed, limit = (int(found[1]), int(found[2])) if found else (None, None)
@@ -219,13 +226,13 @@ def _by_status(status: int | None, said: _Said, generation: Generation | None) -
 
 def _said(headers: Mapping[str, str], body: bytes) -> _Said:
     if "html" in headers.get("content-type", "") or body.lstrip()[:9].lower() in {b"<!doctype", b"<html>"}:
-        return _Said(excerpt(body), html=True)
+        return _Said("", html=True)
     inside = _error_inside(body)
     if inside is not None:
         return inside
     words = body.decode("utf-8", "replace").strip()
     oatpp = _OATPP.search(words)
-    return _Said(oatpp[1].strip() if oatpp else words)
+    return _Said(oatpp[1].strip()) if oatpp else _Said(words, told=False)
 
 
 def _error_inside(body: bytes) -> _Said | None:

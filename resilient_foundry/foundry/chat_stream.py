@@ -11,7 +11,7 @@ from resilient_foundry.foundry.errors import FoundryError, ProtocolError, Stream
 from resilient_foundry.foundry.generations import Generation
 from resilient_foundry.foundry.operations import settle
 from resilient_foundry.foundry.payloads import ChatChunk, ChatResult, ToolCall, Usage, read_chunk
-from resilient_foundry.foundry.wire import decode, excerpt, mapping, text
+from resilient_foundry.foundry.wire import decode, mapping, shape, text
 from resilient_foundry.sse import Decoder, Event, SSEError
 
 DONE = "[DONE]"
@@ -129,7 +129,7 @@ class ChatReader:
     def _chunk(self, event: Event) -> ChatChunk:
         raw = mapping(self._object(event))
         if raw is None:
-            raise self._telling(ProtocolError(f"an event of the stream is no object: {excerpt(event.data.encode())}"))
+            raise self._telling(ProtocolError(f"an event of the stream is no object: {shape(event.data.encode())}"))
         if event.event == "error" or raw.get("error") is not None:
             raise self._telling(error_of(None, {}, event.data.encode(), self._generation))
         chunk = read_chunk(raw)

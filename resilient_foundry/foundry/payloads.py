@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from resilient_foundry.foundry.errors import ProtocolError
 from resilient_foundry.foundry.generations import Generation
-from resilient_foundry.foundry.wire import decode, excerpt, integer, items, mapping, text
+from resilient_foundry.foundry.wire import decode, integer, items, mapping, shape, text
 
 if TYPE_CHECKING:
     from resilient_foundry.events import Ledger
@@ -158,7 +158,7 @@ def read_object(body: bytes, what: str) -> Raw:
     """The body as a JSON object."""
     value = mapping(decode(body, what))
     if value is None:
-        raise ProtocolError(f"{what} is no JSON object: {excerpt(body)}", body=body)
+        raise ProtocolError(f"{what} is no JSON object: {shape(body)}", body=body)
     return value
 
 
@@ -209,7 +209,7 @@ def read_chat(body: bytes) -> ChatResult:
     choice = first_choice(raw)
     message = mapping((choice or {}).get("message"))
     if choice is None or message is None:
-        raise ProtocolError(f"the chat answer holds no message: {excerpt(body)}", body=body)
+        raise ProtocolError(f"the chat answer holds no message: {shape(body)}", body=body)
     return ChatResult(
         content=text(message.get("content")) or "",
         reasoning=text(message.get("reasoning_content")),
@@ -244,10 +244,10 @@ def read_embeddings(body: bytes) -> Embeddings:
         entry = mapping(item) or {}
         numbers = items(entry.get("embedding"))
         if numbers is None:
-            raise ProtocolError(f"an embedding is no list of numbers: {excerpt(body)}", body=body)
+            raise ProtocolError(f"an embedding is no list of numbers: {shape(body)}", body=body)
         vector = tuple(float(number) for number in numbers if isinstance(number, int | float))
         if len(vector) != len(numbers):
-            raise ProtocolError(f"an embedding holds what is no number: {excerpt(body)}", body=body)
+            raise ProtocolError(f"an embedding holds what is no number: {shape(body)}", body=body)
         index = integer(entry.get("index"))
         found[place if index is None else index] = vector
     vectors = tuple(vector for _, vector in sorted(found.items()))
@@ -258,7 +258,7 @@ def read_models(body: bytes) -> tuple[ModelInfo, ...]:
     """The answer of GET /v1/models."""
     listed = items(read_object(body, "the list of models").get("data"))
     if listed is None:
-        raise ProtocolError(f"the list of models holds no list: {excerpt(body)}", body=body)
+        raise ProtocolError(f"the list of models holds no list: {shape(body)}", body=body)
     return tuple(read_model(raw) for raw in map(mapping, listed) if raw is not None and isinstance(raw.get("id"), str))
 
 
@@ -280,7 +280,7 @@ def read_loaded(body: bytes) -> tuple[str, ...]:
     """The answer of GET /models/loaded: ids."""
     listed = items(decode(body, "the list of loaded models"))
     if listed is None:
-        raise ProtocolError(f"the list of loaded models is no list: {excerpt(body)}", body=body)
+        raise ProtocolError(f"the list of loaded models is no list: {shape(body)}", body=body)
     return tuple(name for name in listed if isinstance(name, str))
 
 

@@ -19,6 +19,7 @@ TRACE_RESERVE = 256
 
 _NAME = re.compile(r"[A-Za-z0-9._:+-]{1,256}")
 _INTEGER_BITS = 64
+_BEGINNINGS = {b"{": "text like a JSON object", b"[": "text like a JSON array", b"<": "markup"}
 
 
 def encode(value: object) -> bytes:
@@ -55,16 +56,30 @@ def decode(body: bytes, what: str, *, status: int | None = None) -> object:
     try:
         value: object = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise ProtocolError(f"{what} is not JSON: {excerpt(body)}", status=status, body=body) from error
+        raise ProtocolError(f"{what} is not JSON: {shape(body)}", status=status, body=body) from error
     return value
 
 
-def excerpt(body: bytes, size: int = 80) -> str:
-    """The beginning of a body, for a sentence."""
-    if not body:
-        return "it is empty"
-    start = " ".join(body[: size * 4].decode("utf-8", "replace").split())
-    return repr(start if len(start) <= size else start[:size] + "…")
+def shape(body: bytes) -> str:
+    """What kind of body it is and how long, for a sentence: never its words, which may be somebody's letters."""
+    start = body.lstrip()[:9].lower()
+    if not start:
+        return "it is empty" if not body else f"it is {len(body)} bytes of white space"
+    if start.startswith((b"<!doctype", b"<html")):
+        kind = "an HTML page"
+    elif b"\0" in body or not _is_text(body):
+        kind = "binary data"
+    else:
+        kind = _BEGINNINGS.get(start[:1], "text")
+    return f"it is {kind} of {len(body)} bytes"
+
+
+def _is_text(body: bytes) -> bool:
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def mapping(value: object) -> Mapping[str, object] | None:

@@ -166,3 +166,22 @@ def test_errors_travel_between_processes() -> None:
     error = error_of(400, {}, envelope(TOO_LONG), TWO)
     copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
     assert (type(copy), str(copy), copy.status, copy.needed) == (type(error), str(error), 400, 5002)
+
+
+@pytest.mark.parametrize("body", [b"Dear Ms Smith", b'{"letter": "Dear Ms Smith"}', b"<html>Dear Ms Smith</html>"])
+@pytest.mark.parametrize("status", [400, 404, 418, 500, 502])
+def test_a_body_that_is_no_message_of_the_server_is_not_quoted(status: int, body: bytes) -> None:
+    """It may be anybody's words; whoever needs them finds them in `error.body`."""
+    error = error_of(status, {}, body)
+    assert "Smith" not in str(error)
+    assert error.body == body
+
+
+def test_a_message_of_the_server_is_quoted() -> None:
+    """It is what the error is for."""
+    assert "out of paper" in str(error_of(500, {}, b'{"error": {"message": "out of paper"}}'))
+
+
+def test_an_error_event_of_a_stream_is_quoted() -> None:
+    """Also one that is no JSON: what stands there is the message."""
+    assert "out of paper" in str(error_of(None, {}, b"out of paper"))

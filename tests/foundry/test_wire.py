@@ -57,6 +57,26 @@ def test_a_body_that_is_no_json_is_a_protocol_error(body: bytes) -> None:
     assert body.startswith(caught.value.body[:10])
 
 
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"", "it is empty"),
+        (b" \n", "it is 2 bytes of white space"),
+        (b"Dear Ms Smith, your diagnosis", "it is text of 29 bytes"),
+        (b"<html>Ms Smith</html>", "it is an HTML page of 21 bytes"),
+        (b"<letter>Ms Smith</letter>", "it is markup of 25 bytes"),
+        (b'{"to": "Ms Smith', "it is text like a JSON object of 16 bytes"),
+        (b"Ms Smith\xff", "it is binary data of 9 bytes"),
+    ],
+)
+def test_a_body_that_is_no_json_is_described_and_not_quoted(body: bytes, said: str) -> None:
+    """Errors end up in logs, and bodies must not; whoever needs it finds it in `error.body`."""
+    with pytest.raises(ProtocolError) as caught:
+        decode(body, "the answer")
+    assert str(caught.value) == f"the answer is not JSON: {said}"
+    assert caught.value.body == body
+
+
 @pytest.mark.parametrize("name", ["phi-4-mini", "Phi-4-mini-instruct-cuda-gpu:5", "a.b_c+d"])
 def test_names_of_models_stand_in_paths_as_they_are(name: str) -> None:
     """2.x never decodes %3A."""
