@@ -232,6 +232,9 @@ class Ledger:
         """The seconds waited before each further attempt, in order."""
         return [event.wait for _, event in self.events if isinstance(event, RetryScheduled)]
 
+    def __str__(self) -> str:
+        return self.explain()
+
     def explain(self) -> str:
         """The story of the call, a line an event, for a person."""
         lines: list[str] = []

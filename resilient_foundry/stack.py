@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, overload
@@ -72,11 +73,16 @@ class Stack:
         Seconds: `read` for the first byte of an answer, `idle` between chunks, `deadline` for the call up to its first
         event. An attempt that follows one that waited in vain waits twice as long.
         """
+        longest_attempt = min(read * 2.0 ** (attempts - 1), deadline)
         return cls(
             Tracing(),
             Deadline(deadline),
             Retry(attempts=attempts, judge=judge),
-            CircuitBreaker(failures=max(5, attempts + 1), probe_lease=max(60.0, min(read, deadline)), judge=judge),
+            CircuitBreaker(
+                failures=max(5, attempts + 1),
+                probe_lease=max(60.0, longest_attempt),
+                judge=judge,
+            ),
             AttemptTimeout(
                 connect=min(2.0, deadline),
                 pool=None,
@@ -139,6 +145,10 @@ def _flattened(policies: tuple[object, ...]) -> Iterator[Policy]:
                 f"the class {policy.__name__}; write {policy.__name__}()" if isinstance(policy, type) else repr(policy)
             )
             raise TypeError(f"a stack is made of policies, objects with a method flow(request, proceed), not of {what}")
+        elif inspect.iscoroutinefunction(policy.flow):
+            raise TypeError(
+                f"{type(policy).__name__}.flow is async: a flow is a generator, `def`, and asks by `yield from`"
+            )
         else:
             yield policy
 

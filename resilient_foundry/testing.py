@@ -312,6 +312,9 @@ def rehearse(
     `draw` gives the random numbers, a half unless said otherwise. The body is read to its end and closed, or only
     closed with `read=False`. Hand the same `clock` in to rehearse several calls one after the other.
     """
+    flow = _flow_of(policy)
+    for said in answers:
+        _check(said)
     time = clock or VirtualTime()
     transport = scripted(*answers, clock=time)
     extensions: dict[str, Any] = {"timeout": dict(timeout or {})}
@@ -328,7 +331,7 @@ def rehearse(
     problem: BaseException | None = None
     pieces: list[bytes] = []
     try:
-        response = driver.call(request, _flow_of(policy))
+        response = driver.call(request, flow)
         if read:
             pieces.extend(response.stream)  # type: ignore[arg-type]
     except AssertionError:
@@ -338,6 +341,11 @@ def rehearse(
     if response is not None and isinstance(response.stream, SyncBody):
         response.stream.close()
     return History(response, problem, b"".join(pieces), driver.ledger, transport.script, time.now - began)
+
+
+def _check(said: object) -> None:
+    if not isinstance(said, (Answer, Failure)):
+        raise TypeError(f"a script is made of Answer and Failure, such as ok() and unsent(), not of {said!r}")
 
 
 def _flow_of(policy: Policy) -> Any:

@@ -167,3 +167,15 @@ def test_inference_waits_longer_for_the_attempt_after_a_vain_one() -> None:
 
 def test_the_judge_of_inference_is_asked_by_retry_circuit_and_guard() -> None:
     assert repr(Stack.inference(judge=lenient)).count("judge=lenient") == 3
+
+
+def test_an_async_flow_is_refused_when_the_stack_is_made() -> None:
+    """It would work in no colour, and say so at the first request in words that nobody understands."""
+
+    class Coroutine:
+        async def flow(self, request: Any, proceed: Any) -> Any:
+            return proceed(request)
+
+    policy: Any = Coroutine()
+    with pytest.raises(TypeError, match=r"Coroutine\.flow is async: a flow is a generator"):
+        Stack(policy)

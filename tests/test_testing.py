@@ -1,6 +1,7 @@
 """The stage on which policies are rehearsed."""
 
 from types import ModuleType
+from typing import Any
 
 import anyio
 import httpx
@@ -136,3 +137,12 @@ async def test_a_scripted_transport_serves_both_colours(library: ModuleType) -> 
 def test_a_scripted_transport_fails_in_the_librarys_own_words(library: ModuleType) -> None:
     with library.Client(transport=scripted(lost(), module=library)) as client, pytest.raises(library.ReadError):
         client.get("http://foundry.local/")
+
+
+def test_what_is_no_policy_and_no_answer_is_a_mistake_of_the_test() -> None:
+    """It must not lie in `history.error`, where a weak test would not look."""
+    anything: Any = rehearse
+    with pytest.raises(TypeError, match=r"write Retry\(\)"):
+        anything(Retry, ok())
+    with pytest.raises(TypeError, match="a script is made of Answer and Failure"):
+        anything(Retry(), 200)

@@ -83,6 +83,8 @@ def library_of(transport: object) -> Library:
         if method is not None:
             # Of the method, for openai 3 writes its own name on the class: `httpx2.BaseTransport.__module__ = "openai"`
             return library(method.__module__.partition(".")[0])
+    if isinstance(transport, type):
+        raise TypeError(f"a stack stands over a transport, not over a class: write {transport.__name__}()")
     raise TypeError(
         f"a stack stands over a transport, such as httpx.HTTPTransport() or httpx2.AsyncHTTPTransport(), "
         f"not over {described(transport)}; a transport of your own derives from the library's BaseTransport"

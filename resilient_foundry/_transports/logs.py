@@ -9,6 +9,9 @@ from __future__ import annotations
 import logging
 
 from resilient_foundry.events import (
+    AttemptAnswered,
+    AttemptEnded,
+    AttemptStarted,
     CallRejected,
     CircuitClosed,
     CircuitHalfOpened,
@@ -55,5 +58,10 @@ def _worded(event: Event) -> tuple[int, str]:
             return logging.INFO, f"circuit for {event.circuit} refused a call"
         case TimedOut():
             return logging.INFO, f"{event.phase} limit passed"
-        case _:
-            return logging.DEBUG, type(event).__name__
+        case AttemptStarted():
+            return logging.DEBUG, f"attempt {event.number}"
+        case AttemptAnswered():
+            return logging.DEBUG, f"attempt {event.number} was answered {event.status} after {event.after:.3f} s"
+        case AttemptEnded():
+            end = f"{event.outcome.value} after {event.after:.3f} s, {event.bytes} bytes"
+            return logging.DEBUG, f"attempt {event.number} ended: {end}"

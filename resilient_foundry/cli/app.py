@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+from importlib import metadata
 from types import FrameType
 from typing import Annotated, NoReturn
 
@@ -45,6 +46,23 @@ Model = Annotated[
     str | None,
     typer.Option("--model", "-m", metavar="MODEL", help="Alias or id; else FOUNDRY_MODEL, else the one loaded."),
 ]
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"resilient-foundry {metadata.version('resilient-foundry')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Say the version, and leave.")
+    ] = False,
+) -> None:
+    """Resilient HTTP for Foundry Local: see it survive, talk to it, look after it."""
+    del version  # said before this is reached
 
 
 @app.command()
@@ -155,5 +173,4 @@ def _log() -> None:
     if level in LOG_LEVELS:  # what is no level is complained about where the other settings are
         logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
         logging.getLogger("resilient_foundry").setLevel(level)
-    else:
-        logging.getLogger("stamina").addHandler(logging.NullHandler())
+    logging.getLogger("stamina").setLevel(logging.ERROR)  # it would say each of our lines again

@@ -56,7 +56,7 @@ class Retry:
     that say "not processed" (425, 429, 503). Repeated when the method is idempotent (RFC 9110 section 9.2.2), an
     `Idempotency-Key` is sent, or `CallOptions(repeatable=True)` says so: failures before the answer, failures of a
     streamed answer before its first event (see `StreamGuard`), and 408, 500, 502, 504. Never repeated: a body that
-    can't be sent whole a second time, a failure that came twice to the letter, an open circuit, an answer with
+    can't be sent whole a second time, a 500 that came twice to the letter, an open circuit, an answer with
     `x-should-retry: false`.
 
     Between attempts it waits as long as the server asks (`Retry-After`), or by `backoff`. A wait that is longer than

@@ -121,7 +121,7 @@ def test_what_is_no_transport_is_refused_with_a_word_on_what_is() -> None:
     anything: Any = Stack().over
     with httpx.Client() as client, pytest.raises(TypeError, match=r"not over httpx\.Client"):
         anything(client)
-    with pytest.raises(TypeError, match=r"such as httpx\.HTTPTransport\(\)"):
+    with pytest.raises(TypeError, match=r"not over a class: write HTTPTransport\(\)"):
         anything(httpx.HTTPTransport)
 
 
