@@ -276,6 +276,9 @@ def test_a_policy_that_forgets_its_answer_is_told_so(way: Way) -> None:
         def flow(self, request: Request, proceed: Proceed) -> Flow[Any]:
             yield from proceed(request)
 
-    client = way.client(Stack(Forgetful()), way.library.MockTransport(lambda _: way.library.Response(200)))
+    def answer(request: Any) -> Any:
+        return way.library.Response(200, request=request)
+
+    client = way.client(Stack(Forgetful()), way.library.MockTransport(answer))
     with pytest.raises(TypeError, match="a flow ended with"):
         client.get("http://foundry.local/")
