@@ -41,7 +41,7 @@ class Verdict(Enum):
 
 
 Judge = Callable[[int, Mapping[str, str], bytes], Verdict]
-"""Reads status, headers and the first kilobytes of the body of an answer."""
+"""Reads status, headers and the first kilobytes of the body of an answer; of a compressed body it is shown nothing."""
 
 _BUSY = frozenset({425, 429, 503})
 """RFC 8470 section 5.2, RFC 6585 section 4, RFC 9110 section 15.6.4."""
@@ -56,6 +56,11 @@ def judge_by_status(status: int, headers: Mapping[str, str], body: bytes) -> Ver
     if status == 408 or (status >= 500 and status not in _NOT_THE_SERVERS_HEALTH):  # noqa: PLR2004 - RFC 9110
         return Verdict.SERVER
     return Verdict.CALLER if status >= 400 else Verdict.GOOD  # noqa: PLR2004 - RFC 9110
+
+
+def legible(headers: Mapping[str, str], body: bytes) -> bytes:
+    """What a judge is shown of a body: all of it as it is, or nothing where it is compressed."""
+    return body if headers.get("content-encoding", "identity") in {"", "identity"} else b""
 
 
 _FAULTS_BY_NAME = {

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from resilient_foundry.errors import CircuitOpenError
 from resilient_foundry.events import BodyEnd, CallRejected, CircuitEvent, Event, Ledger, Outcome, TimedOut
-from resilient_foundry.faults import Fault, Judge, Verdict, fault_of, judge_by_status
+from resilient_foundry.faults import Fault, Judge, Verdict, fault_of, judge_by_status, legible
 from resilient_foundry.flow import URL, Flow, Proceed, Request, Response, history, now, tell, watch
 from resilient_foundry.policies._checks import count, number
 
@@ -224,7 +224,8 @@ class _Settlement:
             return permit.failure
         if end.outcome is Outcome.IN_BAND_ERROR:
             return permit.success if end.verdict is Verdict.CALLER else permit.failure
-        verdict = self._judge(response.status_code, response.headers, bytes(self._body))
+        body = legible(response.headers, bytes(self._body))
+        verdict = self._judge(response.status_code, response.headers, body)
         if verdict is Verdict.SERVER or (verdict is Verdict.BUSY and response.status_code == _UNAVAILABLE):
             return permit.failure
         if verdict is Verdict.BUSY:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from resilient_foundry.errors import ResilienceError
 from resilient_foundry.events import RetriesExhausted, RetryDenied, RetryScheduled
-from resilient_foundry.faults import Fault, Judge, Verdict, fault_of, judge_by_status
+from resilient_foundry.faults import Fault, Judge, Verdict, fault_of, judge_by_status, legible
 from resilient_foundry.flow import (
     Flow,
     Proceed,
@@ -180,7 +180,7 @@ class _Call:
             yield from tell(RetryDenied(self.number, reason, "told_not_to"))
             return None
         body = b"" if _endless(headers) else (yield from preview(response, _BODY_OF_A_FAILURE))
-        verdict = self.policy.judge(status, headers, body)
+        verdict = self.policy.judge(status, headers, legible(headers, body))
         if verdict in {Verdict.CALLER, Verdict.GOOD} and told != "true":
             yield from tell(RetryDenied(self.number, reason, "caller"))
             return None

@@ -1,5 +1,6 @@
 """Whether to try again, when, and what the caller gets when trying ends."""
 
+import gzip
 import io
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from resilient_foundry import Backoff, CallOptions, CircuitBreaker, Deadline, Retry, Stack, StreamGuard
 from resilient_foundry.events import Event, Outcome, RetriesExhausted, RetryDenied, RetryScheduled
-from resilient_foundry.faults import Verdict
+from resilient_foundry.faults import Verdict, judge_by_status
 from resilient_foundry.flow import Flow, Proceed, Request, Response, listen
 from resilient_foundry.testing import (
     Answer,
@@ -601,3 +602,16 @@ async def test_cancelling_a_backoff_leaves_at_once() -> None:
     assert scope.cancelled_caught
     assert len(script.script.requests) == 1
     assert script.script.closed == {1: 1}
+
+
+def test_a_judge_is_not_shown_what_it_cannot_read() -> None:
+    """Clients ask for compressed answers by default; their bytes would look like anything."""
+    seen: list[bytes] = []
+
+    def judge(status: int, headers: Mapping[str, str], body: bytes) -> Verdict:
+        seen.append(body)
+        return judge_by_status(status, headers, body)
+
+    squeezed = Answer(status=502, headers={"content-encoding": "gzip"}, chunks=(gzip.compress(b"no"),))
+    rehearse(Stack(Retry(judge=judge), CircuitBreaker(judge=judge)), squeezed, failed(502, b"plain"), ok())
+    assert set(seen) == {b"", b"plain"}
