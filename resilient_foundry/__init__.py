@@ -1,8 +1,8 @@
 """Composable resilience transports for httpx and httpx2, and a client for Foundry Local that stands on them."""
 
+from resilient_foundry.call import CallOptions
 from resilient_foundry.errors import CircuitOpenError, DeadlineExceededError, ResilienceError, StackError
 from resilient_foundry.events import Ledger
-from resilient_foundry.flow import CallOptions
 from resilient_foundry.foundry import AsyncFoundryClient, FoundryClient
 from resilient_foundry.policies.backoff import Backoff
 from resilient_foundry.policies.breaker import CircuitBreaker

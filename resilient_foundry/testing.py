@@ -20,8 +20,9 @@ import httpx
 from resilient_foundry._transports.body import SyncBody
 from resilient_foundry._transports.drive import SyncDriver, World
 from resilient_foundry._transports.library import Library, library
+from resilient_foundry.call import OPTIONS, CallOptions
 from resilient_foundry.events import Event, Ledger, Listener
-from resilient_foundry.flow import OPTIONS, CallOptions, Policy, Repeat
+from resilient_foundry.flow import Policy, Repeat
 from resilient_foundry.stack import Stack
 
 __all__ = [

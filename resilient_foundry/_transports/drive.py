@@ -22,6 +22,7 @@ from resilient_foundry._transports.library import Library, described
 from resilient_foundry._transports.limits import LiveLimits
 from resilient_foundry._transports.logs import log
 from resilient_foundry._transports.rewind import rewind_of
+from resilient_foundry.call import IDLE, Shared, derive, shared_of
 from resilient_foundry.errors import ResilienceError
 from resilient_foundry.events import (
     Attempt,
@@ -34,7 +35,6 @@ from resilient_foundry.events import (
     TimedOut,
 )
 from resilient_foundry.flow import (
-    IDLE,
     Discard,
     Draw,
     Effect,
@@ -48,13 +48,10 @@ from resilient_foundry.flow import (
     Repeat,
     RetryMode,
     Send,
-    Shared,
     Tell,
     Today,
     Watch,
     Within,
-    derive,
-    shared_of,
 )
 
 T = TypeVar("T")

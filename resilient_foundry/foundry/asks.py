@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from resilient_foundry.flow import CallOptions
+from resilient_foundry.call import CallOptions
 from resilient_foundry.foundry.occupancy import Use
 from resilient_foundry.foundry.payloads import ChatChunk, ChatResult
 

@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any, Literal, Protocol
 
 from resilient_foundry._extras import require
-from resilient_foundry.flow import OPTIONS
+from resilient_foundry.call import OPTIONS
 from resilient_foundry.foundry.answers import judge
 from resilient_foundry.foundry.asks import Operation, Reply
 from resilient_foundry.foundry.operations import LOAD_SECONDS

@@ -7,7 +7,7 @@ from dataclasses import replace
 from http import HTTPStatus
 from typing import TypeVar
 
-from resilient_foundry.flow import CallOptions
+from resilient_foundry.call import CallOptions
 from resilient_foundry.foundry import markup, payloads
 from resilient_foundry.foundry.answers import error_of
 from resilient_foundry.foundry.asks import Operation, Reply

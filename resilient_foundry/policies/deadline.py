@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from resilient_foundry.call import options_of, shared_of
 from resilient_foundry.errors import DeadlineExceededError
 from resilient_foundry.events import TimedOut
 from resilient_foundry.faults import Fault, fault_of
-from resilient_foundry.flow import Flow, Proceed, Request, Response, now, options_of, shared_of, tell, within
+from resilient_foundry.flow import Flow, Proceed, Request, Response, now, tell, within
 from resilient_foundry.policies._checks import number
 
 _CLOCK_STEP = 0.005

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from resilient_foundry.call import options_of, shared_of
 from resilient_foundry.errors import ResilienceError
 from resilient_foundry.events import RetriesExhausted, RetryDenied, RetryScheduled
 from resilient_foundry.faults import Fault, Judge, Verdict, fault_of, judge_by_status, legible
@@ -18,12 +19,10 @@ from resilient_foundry.flow import (
     draw,
     history,
     now,
-    options_of,
     preview,
     remember,
     repeat,
     retry_mode,
-    shared_of,
     tell,
     today,
 )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from resilient_foundry.call import IDLE, derive, options_of
 from resilient_foundry.events import Attempt
-from resilient_foundry.flow import IDLE, Flow, Proceed, Request, Response, derive, history, options_of
+from resilient_foundry.flow import Flow, Proceed, Request, Response, history
 from resilient_foundry.policies._checks import number, seconds
 
 _UNSAID = dict.fromkeys(("connect", "read", "write", "pool"), 5.0)

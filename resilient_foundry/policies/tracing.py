@@ -8,6 +8,7 @@ from typing import Any
 from opentelemetry import propagate, trace
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
 
+from resilient_foundry.call import derive, options_of
 from resilient_foundry.events import (
     BodyEnd,
     CallRejected,
@@ -22,7 +23,7 @@ from resilient_foundry.events import (
     RetryScheduled,
     TimedOut,
 )
-from resilient_foundry.flow import Flow, Proceed, Request, Response, derive, history, listen, options_of, watch
+from resilient_foundry.flow import Flow, Proceed, Request, Response, history, listen, watch
 from resilient_foundry.policies.breaker import origin
 
 _PARENT = "resilience.span"

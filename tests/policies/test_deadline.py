@@ -19,8 +19,9 @@ from resilient_foundry import (
     Stack,
     StreamGuard,
 )
+from resilient_foundry.call import SHARED
 from resilient_foundry.events import Outcome, TimedOut
-from resilient_foundry.flow import SHARED, Flow, Proceed, Request, Response
+from resilient_foundry.flow import Flow, Proceed, Request, Response
 from resilient_foundry.testing import Answer, Failure, VirtualTime, events, failed, lost, ok, rehearse, scripted
 from tests.over import over
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resilient_foundry import AttemptTimeout, CallOptions, Deadline, Retry, Stack
-from resilient_foundry.flow import IDLE
+from resilient_foundry.call import IDLE
 from resilient_foundry.testing import Answer, Failure, History, VirtualTime, events, lost, ok, rehearse, scripted
 from tests.over import over
 

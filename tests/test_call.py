@@ -1,4 +1,4 @@
-"""What a policy may ask, and what a caller may say."""
+"""What a caller may say of a call, and what a policy may ask."""
 
 import re
 from types import ModuleType
@@ -9,21 +9,8 @@ import httpx2
 import pytest
 
 from resilient_foundry import CallOptions, Deadline, Retry, Stack
-from resilient_foundry.flow import (
-    OPTIONS,
-    SHARED,
-    Flow,
-    Now,
-    Policy,
-    Proceed,
-    Request,
-    Response,
-    Shared,
-    derive,
-    now,
-    options_of,
-    shared_of,
-)
+from resilient_foundry.call import OPTIONS, SHARED, Shared, derive, options_of, shared_of
+from resilient_foundry.flow import Flow, Now, Policy, Proceed, Request, Response, now
 from resilient_foundry.testing import failed, lost, ok, rehearse
 
 LIBRARIES = [httpx, httpx2]
