@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeGuard, TypeVar, cast
@@ -61,6 +62,10 @@ class Shared:
     """Whether it also covers the body of an answer that is no stream of events."""
     answered: int | None = None
     """A hash of what the request of the last leg looked like: the very same once more is no leg but another call."""
+    moment: float = math.inf
+    """When the innermost part under a limit must be over, for synchronous code, which looks at it between reads."""
+    scopes: list[tuple[Any, float]] = field(default_factory=list[tuple[Any, float]], repr=False)
+    """The cancel scopes of the parts under a limit, and when they must be over, on anyio's clock."""
     under_way: bool = False
     """Whether a leg is under way; a stack over a stack takes part in it."""
 

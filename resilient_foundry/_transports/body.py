@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ import anyio
 
 from resilient_foundry.errors import DeadlineExceededError
 from resilient_foundry.events import Attempt, AttemptEnded, BodyEnd, Ledger, Outcome, TimedOut
+from resilient_foundry.faults import Verdict
 from resilient_foundry.flow import Watcher
 
 if TYPE_CHECKING:
@@ -37,6 +39,8 @@ class Body:
         self.closed = False
         self.until: float | None = None
         """The moment by which the body must be through, where a deadline covers it."""
+        self.waiting = 0.0
+        """Seconds spent waiting for the server; the rest of the time the caller took."""
         self._began = began
         self._whole = b""
         self._watchers: list[Watcher] = []
@@ -58,12 +62,12 @@ class Body:
         for watcher in self._watchers:
             watcher.chunk(chunk, at)
 
-    def finish(self, outcome: Outcome, error: BaseException | None = None) -> None:
+    def finish(self, outcome: Outcome, error: BaseException | None = None, verdict: Verdict | None = None) -> None:
         """The body ended; only the first end counts."""
         if self.end is not None:
             return
         at = self.clock()
-        self.end = end = BodyEnd(outcome, error)
+        self.end = end = BodyEnd(outcome, error, verdict)
         problem: Exception | None = None
         for watcher in self._watchers:
             try:
@@ -108,6 +112,12 @@ class Body:
         self.end = end
         self.attempt.outcome, self.attempt.verdict, self.attempt.detail = end.outcome, end.verdict, end.detail
 
+    def is_over(self) -> bool:
+        """Whether nothing more comes; raises the library's StreamClosed where it was closed before its end."""
+        if self.end is not None and self.end.outcome is Outcome.ABANDONED:
+            raise self.library.StreamClosed
+        return self.end is not None
+
     def left(self) -> float | None:
         """Seconds until the deadline; raises once it has passed. None where no deadline covers the body."""
         if self.until is None:
@@ -120,7 +130,8 @@ class Body:
     def broke(self, error: BaseException) -> BaseException:
         """Reading failed, or was interrupted; gives what the caller is to see of that."""
         if not isinstance(error, Exception):
-            self.finish(Outcome.CANCELLED, error)
+            with contextlib.suppress(Exception):  # a watcher that fails must not stand in for a cancellation
+                self.finish(Outcome.CANCELLED, error)
             return error
         stalled = self.library.is_timeout(error)
         late = stalled and self.until is not None and self.clock() >= self.until - _CLOCK_STEP
@@ -131,8 +142,14 @@ class Body:
         if stalled:
             phase = "deadline" if late else "idle" if self.attempt.chunks else "read"
             self.ledger.tell(TimedOut(phase=phase, limit=None), self.clock())
-        self.finish(Outcome.STALLED if stalled else Outcome.BROKEN, error)
+        blame = Verdict.CALLER if late and self._the_caller_was_slow() else None
+        self.finish(Outcome.STALLED if stalled else Outcome.BROKEN, error, blame)
         return error
+
+    def _the_caller_was_slow(self) -> bool:
+        """Whether most of the time since the head went by between reads."""
+        since = self.clock() - self._began - (self.attempt.answered_after or 0.0)
+        return self.waiting < since / 2
 
     def _deadline_exceeded(self, cause: Exception) -> Exception:
         seconds = (self.until or 0.0) - self.ledger.started
@@ -170,14 +187,17 @@ class SyncBody:
         body = self.body
         if body.error is not None:
             raise body.error
-        if body.end is not None:
+        if body.is_over():
             return None
         body.left()
+        asked = body.clock()
         try:
             if self._chunks is None:
                 self._chunks = iter(self._inner)
             chunk = next(self._chunks, None)
+            body.waiting += body.clock() - asked
         except BaseException as error:
+            body.waiting += body.clock() - asked
             seen = body.broke(error)
             if seen is error:
                 raise
@@ -227,12 +247,13 @@ class AsyncBody:
         body = self.body
         if body.error is not None:
             raise body.error
-        if body.end is not None:
+        if body.is_over():
             return None
         limit = self._idle if body.attempt.chunks else self._first
         left = body.left()
         if left is not None and (self._native is None or left < self._native):
             limit = left if limit is None else min(limit, left)
+        asked = body.clock()
         try:
             if self._chunks is None:
                 self._chunks = aiter(self._inner)
@@ -240,7 +261,9 @@ class AsyncBody:
                 chunk = await anext(self._chunks, None)
             else:
                 chunk = await self._pull_within(limit, self._chunks)
+            body.waiting += body.clock() - asked
         except BaseException as error:
+            body.waiting += body.clock() - asked
             seen = body.broke(error)
             if seen is error:
                 raise

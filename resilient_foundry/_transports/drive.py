@@ -7,7 +7,6 @@ by `await`, and by what a colour can't do.
 from __future__ import annotations
 
 import contextlib
-import math
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -115,7 +114,7 @@ class _Driver:
 
     def enter(self, request: Any) -> Shared | None:
         """Begin a leg of the call; None where a stack further out has begun it."""
-        shared = shared_of(request)  # on the caller's own request, from which the client makes the next leg
+        self.shared = shared = shared_of(request)  # on the caller's own, from which the client makes the next leg
         if shared.under_way:
             return None
         shared.under_way = True
@@ -181,6 +180,11 @@ class _Driver:
                 f"a flow ended with {described(response)}, and ends with an answer: "
                 f"`return response`, a {self.library.name}.Response"
             )
+        if not _came_whole(response):
+            raise TypeError(
+                f"a policy answered with a stream of its own; an answer that a policy makes has its content, as "
+                f"{self.library.name}.Response(200, content=...)"
+            )
         attempt = Attempt(number=0, started=self.clock() - self.ledger.started, status=response.status_code)
         return self.adopt(response, Body(self.library, self.ledger, attempt, self.clock(), self.clock))
 
@@ -213,8 +217,6 @@ class SyncDriver(_Driver):
     """Answers by blocking."""
 
     opened: list[SyncBody]
-    moment = math.inf
-    """When the part that is under way must be over."""
 
     def call(self, request: Any, flow: Callable[[Any], Flow[Any]]) -> Any:
         """Run the flow of a whole call; every answer but the one that is returned is closed when it ends."""
@@ -311,14 +313,18 @@ class SyncDriver(_Driver):
 
     def within(self, effect: Within) -> Any:
         """A blocking read ends by the limits on the request; the moment is looked at between two reads of a body."""
-        outer, self.moment = self.moment, min(self.moment, effect.moment)
+        shared = self.shared
+        outer, shared.moment = shared.moment, min(shared.moment, effect.moment)
         try:
-            return self.run(effect.part)
+            value = self.run(effect.part)
         finally:
-            self.moment = outer
+            shared.moment = outer
+        if self.clock() > effect.moment:
+            raise TimeoutError  # it came too late, and what came is closed
+        return value
 
     def check_the_time(self) -> None:
-        if self.clock() >= self.moment:
+        if self.clock() >= self.shared.moment:
             raise TimeoutError
 
     def adopt(self, response: Any, body: Body) -> SyncBody:
@@ -330,7 +336,9 @@ class SyncDriver(_Driver):
 
     def throw_away(self, stream: SyncBody) -> None:
         """Close an answer that nobody wants; that its connection breaks over it is nobody's loss."""
-        with contextlib.suppress(self.library.TransportError, OSError):
+        with contextlib.suppress(
+            Exception
+        ):  # the connection's error, or that of a watcher: the others must be closed too
             stream.close()
 
     def peek(self, effect: Peek) -> None:
@@ -346,7 +354,7 @@ class SyncDriver(_Driver):
     def preview(self, effect: Preview) -> bytes:
         """Read and hold chunks up to a size; a body that breaks is shown as far as it came."""
         stream: SyncBody = self.stream_of(effect.response)
-        until = min(self.moment, self.clock() + effect.seconds)
+        until = min(self.shared.moment, self.clock() + effect.seconds)
         while stream.body.wants(effect.limit) and self.clock() < until:
             try:
                 chunk = stream.pull()
@@ -361,13 +369,10 @@ class AsyncDriver(_Driver):
     """Answers by awaiting, on asyncio and trio."""
 
     opened: list[AsyncBody]
-    limits: list[tuple[anyio.CancelScope, float]]
-    """The parts under a limit that are under way, and when they must be over, on anyio's clock."""
 
     async def call(self, request: Any, flow: Callable[[Any], Flow[Any]]) -> Any:
         """Run the flow of a whole call; every answer but the one that is returned is closed when it ends."""
         self.opened = []
-        self.limits = []
         kept = None
         leg = self.enter(request)
         try:
@@ -430,14 +435,14 @@ class AsyncDriver(_Driver):
         limits: Mapping[str, float | None] = request.extensions.get("timeout") or {}
         idle = request.extensions.get(IDLE)
         request, attempt, live, began = self.begin(request)
-        for scope, moment in self.limits:
+        for scope, moment in self.shared.scopes:
             scope.deadline = moment + _GRACE
         try:
             response = await self.inner.handle_async_request(request)
         except BaseException as error:
             self.failed(attempt, began, error)
             raise
-        for scope, moment in self.limits:
+        for scope, moment in self.shared.scopes:
             scope.deadline = moment
         body = self.answered(request, response, attempt, live, began)
         first = limits.get("read")
@@ -471,11 +476,14 @@ class AsyncDriver(_Driver):
         """Cancel the part once its moment has passed, and only where the library's limits did not end it."""
         moment = anyio.current_time() + effect.moment - self.clock()
         with anyio.CancelScope(deadline=moment + _GRACE) as scope:
-            self.limits.append((scope, moment))
+            self.shared.scopes.append((scope, moment))
             try:
-                return await self.run(effect.part)
+                value = await self.run(effect.part)
             finally:
-                self.limits.pop()
+                self.shared.scopes.pop()
+            if anyio.current_time() > moment:
+                raise TimeoutError  # it came too late, and what came is closed
+            return value
         for attempt in self.ledger.attempts[-1:]:
             if attempt.outcome is Outcome.CANCELLED:  # by us, and not by the caller
                 attempt.outcome = Outcome.STALLED
@@ -490,7 +498,9 @@ class AsyncDriver(_Driver):
 
     async def throw_away(self, stream: AsyncBody) -> None:
         """Close an answer that nobody wants; that its connection breaks over it is nobody's loss."""
-        with contextlib.suppress(self.library.TransportError, OSError):
+        with contextlib.suppress(
+            Exception
+        ):  # the connection's error, or that of a watcher: the others must be closed too
             await stream.aclose()
 
     async def peek(self, effect: Peek) -> None:
@@ -523,9 +533,13 @@ def loop(effect: Repeat) -> Any:  # stamina's iterator class is private
     )
 
 
+def _came_whole(response: Any) -> bool:
+    return bool(response.is_stream_consumed and response.is_closed)
+
+
 def wrap(response: Any, stream: Any) -> None:
     """Put our stream under the response. One that was made with its content has been read before it came here."""
-    if getattr(response, "is_stream_consumed", False) and getattr(response, "is_closed", False):
+    if _came_whole(response):
         stream.body.came_whole(response.content)
     elif response.status_code == _SWITCHING_PROTOCOLS:
         stream.body.finish(Outcome.COMPLETE)  # what follows is another protocol, and not ours to read

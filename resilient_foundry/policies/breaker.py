@@ -221,7 +221,7 @@ class _Settlement:
         if end.outcome is Outcome.CANCELLED:
             return permit.release
         if end.outcome in {Outcome.BROKEN, Outcome.STALLED, Outcome.TRUNCATED}:
-            return permit.failure
+            return permit.release if end.verdict is Verdict.CALLER else permit.failure
         if end.outcome is Outcome.IN_BAND_ERROR:
             return permit.success if end.verdict is Verdict.CALLER else permit.failure
         body = legible(response.headers, bytes(self._body))

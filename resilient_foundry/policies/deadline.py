@@ -23,7 +23,7 @@ class Deadline:
 
     The deadline is one moment on the monotonic clock. It is written on the request, so redirects, legs of an
     authentication and nested stacks share it; an earlier one that is already there stays. A Request object that is sent
-    twice at the same time counts as one call.
+    twice at the same time counts as one call, and a leg that begins after the moment has passed as a new one.
 
     It covers the call to the end of its answer; of a stream of events (`text/event-stream`) up to its head, or to its
     first event where a `StreamGuard` stands further in, for a stream takes as long as it takes. With `body=False` that
@@ -49,11 +49,11 @@ class Deadline:
         """Write the moment on the request, and keep it."""
         given = options_of(request).deadline or self.seconds
         shared = shared_of(request)
-        earlier = shared.until
+        earlier, with_body = shared.until, shared.with_body
         started = yield from now()
         moment = started + given if earlier is None else min(earlier, started + given)
         shared.until = moment
-        shared.with_body = self.body
+        shared.with_body = self.body or (with_body and earlier is not None)
         try:
             if moment <= started:
                 raise TimeoutError
@@ -73,7 +73,7 @@ class Deadline:
                 seconds=given,
             ) from (None if type(error) is TimeoutError else error)
         finally:
-            shared.until = earlier
+            shared.until, shared.with_body = earlier, with_body
 
 
 def _ran_out_of_time(error: Exception) -> bool:

@@ -20,7 +20,7 @@ from resilient_foundry import (
     StreamGuard,
 )
 from resilient_foundry.events import Outcome
-from resilient_foundry.flow import Flow, Proceed, Request, Response
+from resilient_foundry.flow import Flow, Proceed, Request, Response, discard
 from tests.servers import Conversation, Gate, Server, closed_port, replies, says_nothing, script, streams
 from tests.ways import Way, ledger_of
 
@@ -282,3 +282,34 @@ def test_a_policy_that_forgets_its_answer_is_told_so(way: Way) -> None:
     client = way.client(Stack(Forgetful()), way.library.MockTransport(answer))
     with pytest.raises(TypeError, match="a flow ended with"):
         client.get("http://foundry.local/")
+
+
+def test_a_policy_that_answers_with_a_stream_of_its_own_is_refused(way: Way) -> None:
+    """It would be closed before anybody reads it; what a policy makes has its content."""
+
+    class Wrapping:
+        def flow(self, request: Request, proceed: Proceed) -> Flow[Response]:
+            response: Any = yield from proceed(request)
+            base: Any = way.library.SyncByteStream if way.colour == "sync" else way.library.AsyncByteStream
+            other: Any = type("Other", (base,), {"inner": response.stream})
+            return way.library.Response(200, stream=other())  # type: ignore[no-any-return]
+
+    with Server(replies(200)) as server:
+        client = way.client(Stack(Wrapping()))
+        with pytest.raises(TypeError, match="a policy answered with a stream of its own"):
+            client.get(server.url)
+
+
+def test_a_body_that_was_closed_before_its_end_does_not_seem_whole(way: Way) -> None:
+    """Half an answer that looks like a whole one is the worst of ends."""
+
+    class Early:
+        def flow(self, request: Request, proceed: Proceed) -> Flow[Response]:
+            response = yield from proceed(request)
+            yield from discard(response)
+            return response
+
+    with Server(replies(200, b"hello")) as server:
+        client = way.client(Stack(Early()))
+        with pytest.raises(way.library.StreamClosed):
+            client.get(server.url)

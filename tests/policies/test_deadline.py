@@ -19,10 +19,12 @@ from resilient_foundry import (
     Stack,
     StreamGuard,
 )
+from resilient_foundry._transports.bind import bind
+from resilient_foundry._transports.drive import World
 from resilient_foundry.call import SHARED
 from resilient_foundry.events import Outcome, TimedOut
 from resilient_foundry.flow import Flow, Proceed, Request, Response
-from resilient_foundry.testing import Answer, Failure, VirtualTime, events, failed, lost, ok, rehearse, scripted
+from resilient_foundry.testing import Answer, Failure, Said, VirtualTime, events, failed, lost, ok, rehearse, scripted
 from tests.over import over
 
 LIBRARIES = [httpx, httpx2]
@@ -165,13 +167,45 @@ def test_the_deadline_of_one_call_does_not_bind_the_next() -> None:
         assert request.extensions[SHARED].until is None
 
 
+def on(clock: VirtualTime, stack: Stack, *answers: Said) -> httpx.Client:
+    """A real client whose time is virtual."""
+    transport = bind(scripted(*answers, clock=clock), stack.around_the_network(), "stack", World(monotonic=clock))
+    return httpx.Client(transport=transport)
+
+
 def test_a_deadline_that_passed_does_not_bind_the_next_call_either() -> None:
     request = httpx.Request("GET", "http://foundry.local/")
-    late = Failure(error="ReadTimeout")
-    with httpx.Client(transport=over(Stack(Deadline(1e-9, body=False)), scripted(late, ok()))) as client:
+    with on(VirtualTime(), Stack(Deadline(5)), Answer(after=6), ok()) as client:
         with pytest.raises(DeadlineExceededError):
             client.send(request)
         assert client.send(request).status_code == 200
+
+
+def test_a_caller_who_takes_his_time_is_no_failure_of_the_server() -> None:
+    """The deadline ends the reading all the same; the circuit looks at who kept whom waiting."""
+    clock, breaker = VirtualTime(), CircuitBreaker(failures=1)
+    with on(clock, Stack(Deadline(5), breaker), Answer(chunks=(b"a", b"b", b"c")), ok()) as client:
+        with client.stream("GET", "http://foundry.local/") as response:
+            chunks = response.iter_raw()
+            assert next(chunks) == b"a"
+            clock.pass_(6)
+            with pytest.raises(DeadlineExceededError):
+                next(chunks)
+        assert client.get("http://foundry.local/").status_code == 200
+
+
+def test_a_server_that_takes_its_time_over_the_body_is() -> None:
+    breaker = CircuitBreaker(failures=1)
+    rehearse(Stack(Deadline(5), breaker), Answer(chunks=(b"a",) * 9, pause=1), url="http://foundry.local/")
+    assert breaker.circuit("http://foundry.local/").state == "open"
+
+
+def test_a_deadline_further_in_does_not_loosen_the_one_further_out() -> None:
+    """What the outer one covers stays covered."""
+    drips = Answer(chunks=(b"x",) * 10, pause=1)
+    history = rehearse(Stack(Deadline(2), Deadline(60, body=False)), drips)
+    assert isinstance(history.error, DeadlineExceededError)
+    assert history.elapsed == 2.0
 
 
 @pytest.mark.parametrize("library", LIBRARIES, ids=lambda module: module.__name__)
