@@ -476,11 +476,12 @@ class AsyncDriver(_Driver):
         """Cancel the part once its moment has passed, and only where the library's limits did not end it."""
         moment = anyio.current_time() + effect.moment - self.clock()
         with anyio.CancelScope(deadline=moment + _GRACE) as scope:
-            self.shared.scopes.append((scope, moment))
+            ours = (scope, moment)
+            self.shared.scopes.append(ours)
             try:
                 value = await self.run(effect.part)
             finally:
-                self.shared.scopes.pop()
+                self.shared.scopes.remove(ours)
             if anyio.current_time() > moment:
                 raise TimeoutError  # it came too late, and what came is closed
             return value
