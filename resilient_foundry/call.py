@@ -50,6 +50,10 @@ class CallOptions:
             raise ValueError(f"CallOptions.kind is 'internal' or 'client', not {self.kind!r}")
 
 
+CLOCK_STEP = 0.005
+"""Seconds. Timers of operating systems may fire a few milliseconds before the deadline that they were set to."""
+
+
 @dataclass(slots=True)
 class Shared:
     """What all legs of one call hold in common. httpx copies extensions to the next leg; this object stays the same."""
@@ -72,7 +76,9 @@ class Shared:
 
 def shared_of(request: Request) -> Shared:
     """What this request has in common with the other legs of its call."""
-    shared: Shared = request.extensions.setdefault(SHARED, Shared())
+    shared: Shared | None = request.extensions.get(SHARED)
+    if shared is None:
+        shared = request.extensions[SHARED] = Shared()
     return shared
 
 

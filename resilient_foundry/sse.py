@@ -6,11 +6,17 @@ Follows https://html.spec.whatwg.org/multipage/server-sent-events.html (section 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 _BOM = b"\xef\xbb\xbf"
 _LF = 0x0A
+
+
+def announced_by(headers: Mapping[str, str]) -> bool:
+    """Whether the head of an answer announces a stream of events. Some servers say so twice, joined by a comma."""
+    return "text/event-stream" in headers.get("content-type", "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from resilient_foundry.call import CLOCK_STEP
 from resilient_foundry.errors import DeadlineExceededError
 from resilient_foundry.events import Attempt, AttemptEnded, BodyEnd, Ledger, Outcome, TimedOut
 from resilient_foundry.faults import Verdict
@@ -17,8 +18,6 @@ from resilient_foundry.flow import Watcher
 if TYPE_CHECKING:
     from resilient_foundry._transports.library import Library
 
-_CLOCK_STEP = 0.005
-"""Timers of operating systems may fire a few milliseconds early."""
 _SECONDS_TO_CLOSE = 5.0
 """How long a connection may take to say goodbye when its caller was cancelled."""
 
@@ -39,7 +38,8 @@ class Body:
         self.closed = False
         self.until: float | None = None
         """The moment by which the body must be through, where a deadline covers it."""
-        self.waiting = 0.0
+        self._asked: float | None = None
+        self._waited = 0.0
         """Seconds spent waiting for the server; the rest of the time the caller took."""
         self._began = began
         self._whole = b""
@@ -54,9 +54,19 @@ class Body:
                 watcher.chunk(self._whole, at)
             self._set_end(watcher.ended(self.end, at))
 
+    def ask(self) -> None:
+        """The server is asked for the next chunk."""
+        self._asked = self.clock()
+
+    def _waited_until(self, at: float) -> None:
+        if self._asked is not None:
+            self._waited += at - self._asked
+            self._asked = None
+
     def arrived(self, chunk: bytes) -> None:
         """A chunk came off the wire."""
         at = self.clock()
+        self._waited_until(at)
         self.attempt.bytes += len(chunk)
         self.attempt.chunks += 1
         for watcher in self._watchers:
@@ -133,23 +143,25 @@ class Body:
             with contextlib.suppress(Exception):  # a watcher that fails must not stand in for a cancellation
                 self.finish(Outcome.CANCELLED, error)
             return error
+        now = self.clock()
+        self._waited_until(now)
         stalled = self.library.is_timeout(error)
-        late = stalled and self.until is not None and self.clock() >= self.until - _CLOCK_STEP
+        late = stalled and self.until is not None and now >= self.until - CLOCK_STEP
         if late:
             error = self._deadline_exceeded(error)
         error.resilience = self.ledger  # type: ignore[attr-defined]  # every error carries its ledger
         self.error = error
         if stalled:
             phase = "deadline" if late else "idle" if self.attempt.chunks else "read"
-            self.ledger.tell(TimedOut(phase=phase, limit=None), self.clock())
-        blame = Verdict.CALLER if late and self._the_caller_was_slow() else None
+            self.ledger.tell(TimedOut(phase=phase, limit=None), now)
+        blame = Verdict.CALLER if late and self._the_caller_was_slow(now) else None
         self.finish(Outcome.STALLED if stalled else Outcome.BROKEN, error, blame)
         return error
 
-    def _the_caller_was_slow(self) -> bool:
+    def _the_caller_was_slow(self, now: float) -> bool:
         """Whether most of the time since the head went by between reads."""
-        since = self.clock() - self._began - (self.attempt.answered_after or 0.0)
-        return self.waiting < since / 2
+        since = now - self._began - (self.attempt.answered_after or 0.0)
+        return self._waited < since / 2
 
     def _deadline_exceeded(self, cause: Exception) -> Exception:
         seconds = (self.until or 0.0) - self.ledger.started
@@ -190,14 +202,12 @@ class SyncBody:
         if body.is_over():
             return None
         body.left()
-        asked = body.clock()
+        body.ask()
         try:
             if self._chunks is None:
                 self._chunks = iter(self._inner)
             chunk = next(self._chunks, None)
-            body.waiting += body.clock() - asked
         except BaseException as error:
-            body.waiting += body.clock() - asked
             seen = body.broke(error)
             if seen is error:
                 raise
@@ -253,7 +263,7 @@ class AsyncBody:
         left = body.left()
         if left is not None and (self._native is None or left < self._native):
             limit = left if limit is None else min(limit, left)
-        asked = body.clock()
+        body.ask()
         try:
             if self._chunks is None:
                 self._chunks = aiter(self._inner)
@@ -261,9 +271,7 @@ class AsyncBody:
                 chunk = await anext(self._chunks, None)
             else:
                 chunk = await self._pull_within(limit, self._chunks)
-            body.waiting += body.clock() - asked
         except BaseException as error:
-            body.waiting += body.clock() - asked
             seen = body.broke(error)
             if seen is error:
                 raise

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import anyio
 import stamina
 
+from resilient_foundry import sse
 from resilient_foundry._transports.body import AsyncBody, Body, SyncBody
 from resilient_foundry._transports.library import Library, described
 from resilient_foundry._transports.limits import LiveLimits
@@ -138,7 +139,7 @@ class _Driver:
         self.tell(AttemptStarted(attempt.number))
         extensions: Mapping[str, Any] = request.extensions
         limits: Mapping[str, float | None] = extensions.get("timeout") or {}
-        until, idle = shared_of(request).until, extensions.get(IDLE)
+        until, idle = self.shared.until, extensions.get(IDLE)
         if until is None and idle is None:
             return request, attempt, None, self.clock()
         read = limits.get("read")
@@ -158,10 +159,10 @@ class _Driver:
             attempt.outcome = Outcome.BROKEN
         self.tell(AttemptEnded(attempt.number, None, attempt.outcome, attempt.ended_after, 0, attempt.error))
 
-    def answered(self, request: Any, response: Any, attempt: Attempt, live: LiveLimits | None, began: float) -> Body:
+    def answered(self, response: Any, attempt: Attempt, live: LiveLimits | None, began: float) -> Body:
         """The head of an answer is there."""
-        shared = shared_of(request)
-        covered = shared.with_body and not _is_a_stream(response)
+        shared = self.shared
+        covered = shared.with_body and not sse.announced_by(response.headers)
         if live is not None:
             live.head_arrived(deadline_covers_the_body=covered)
         attempt.status = response.status_code
@@ -203,10 +204,6 @@ class _Driver:
 def _looks(request: Any) -> int:
     """What the legs of one call differ in: a redirect has another URL, an authentication another header."""
     return hash((request.method, str(request.url), tuple(request.headers.raw)))
-
-
-def _is_a_stream(response: Any) -> bool:
-    return "text/event-stream" in response.headers.get("content-type", "")
 
 
 def _longer(one: float | None, other: float | None) -> float | None:
@@ -286,7 +283,7 @@ class SyncDriver(_Driver):
         except BaseException as error:
             self.failed(attempt, began, error)
             raise
-        body = self.answered(request, response, attempt, live, began)
+        body = self.answered(response, attempt, live, began)
         stream = self.library.streams.sync(body, response.stream)
         self.opened.append(stream)  # before anybody is told, who might fail
         self.tell(AttemptAnswered(attempt.number, response.status_code, attempt.answered_after or 0.0))
@@ -444,7 +441,7 @@ class AsyncDriver(_Driver):
             raise
         for scope, moment in self.shared.scopes:
             scope.deadline = moment
-        body = self.answered(request, response, attempt, live, began)
+        body = self.answered(response, attempt, live, began)
         first = limits.get("read")
         stream = self.library.streams.asynchronous(
             body, response.stream, first=first, idle=idle or first, native=live.body if live else first

@@ -8,12 +8,12 @@ import socket
 import struct
 import sys
 import urllib.request
-from collections.abc import Mapping
 from http import HTTPStatus
 from importlib import metadata
 from types import ModuleType
 from typing import Any, Literal, Protocol
 
+from resilient_foundry import sse
 from resilient_foundry._extras import require
 from resilient_foundry.call import OPTIONS
 from resilient_foundry.foundry.answers import judge
@@ -166,11 +166,8 @@ def reply_of(response: Any, *, streams: bool = False) -> Reply:
 
 
 def is_stream(response: Any) -> bool:
-    """Whether events follow. 2.2.1 sends the type twice, and the libraries join the two with a comma."""
-    headers: Mapping[str, str] = response.headers
-    return bool(response.status_code < HTTPStatus.MULTIPLE_CHOICES) and "text/event-stream" in headers.get(
-        "content-type", ""
-    )
+    """Whether events follow."""
+    return bool(response.status_code < HTTPStatus.MULTIPLE_CHOICES) and sse.announced_by(response.headers)
 
 
 def explain_refusal(error: Exception, url: str) -> None:

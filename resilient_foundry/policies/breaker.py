@@ -8,13 +8,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
+from resilient_foundry import sse
 from resilient_foundry.errors import CircuitOpenError
 from resilient_foundry.events import BodyEnd, CallRejected, CircuitEvent, Event, Ledger, Outcome, TimedOut
 from resilient_foundry.faults import Fault, Judge, Verdict, fault_of, judge_by_status, legible
 from resilient_foundry.flow import URL, Flow, Proceed, Request, Response, history, now, tell, watch
 from resilient_foundry.policies._checks import count, number
+from resilient_foundry.policies.origin import origin
 
 if TYPE_CHECKING:  # pybreaker imports redis, and redis the OpenTelemetry SDK, wherever they are installed
     import pybreaker
@@ -25,25 +26,6 @@ _BODY_OF_A_FAILURE = 8 * 1024
 """Bytes of a failure's body that the judge is shown."""
 
 _CLOSED = "closed"
-_DEFAULT_PORTS = {"http": 80, "https": 443}
-
-
-def origin(url: URL | str) -> str:
-    """Scheme, host and port (RFC 6454 section 4), the default port written out, lower case."""
-    scheme, host, named = _parts(url) if isinstance(url, str) else (url.scheme, url.host, url.port)
-    host = f"[{host}]" if ":" in host else host
-    port = named or _DEFAULT_PORTS.get(scheme)
-    return f"{scheme}://{host}".lower() + (f":{port}" if port else "")
-
-
-def _parts(text: str) -> tuple[str, str, int | None]:
-    try:
-        parts = urlsplit(text)
-        if parts.scheme and parts.hostname:
-            return parts.scheme, parts.hostname, parts.port
-    except ValueError:  # a port that is no number, a bracket that is not closed
-        pass
-    raise ValueError(f"a circuit belongs to an absolute URL such as 'http://127.0.0.1:5273', not to {text!r}")
 
 
 class Circuits:
@@ -251,7 +233,7 @@ def _has_begun_well(response: Response, ledger: Ledger) -> bool:
     attempt = ledger.attempts[-1] if ledger.attempts else None
     return (
         response.status_code < _REFUSALS
-        and "text/event-stream" in response.headers.get("content-type", "")
+        and sse.announced_by(response.headers)
         and attempt is not None
         and attempt.chunks > 0
         and attempt.outcome is None

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from resilient_foundry.call import options_of, shared_of
+from resilient_foundry.call import CLOCK_STEP, options_of, shared_of
 from resilient_foundry.errors import DeadlineExceededError
 from resilient_foundry.events import TimedOut
 from resilient_foundry.faults import Fault, fault_of
 from resilient_foundry.flow import Flow, Proceed, Request, Response, now, tell, within
 from resilient_foundry.policies._checks import number
 
-_CLOCK_STEP = 0.005
-"""Timers of operating systems may fire a few milliseconds early."""
 _MORE_LEGS = frozenset({301, 302, 303, 307, 308, 401, 407})
 """After these the client may send another leg of the same call (RFC 9110 sections 15.4 and 11)."""
 
@@ -63,7 +61,7 @@ class Deadline:
             return response
         except Exception as error:
             ended = yield from now()
-            late = ended >= moment - _CLOCK_STEP
+            late = ended >= moment - CLOCK_STEP
             if isinstance(error, DeadlineExceededError) or not (late and _ran_out_of_time(error)):
                 raise
             yield from tell(TimedOut(phase="deadline", limit=given))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from resilient_foundry import sse
 from resilient_foundry.call import options_of, shared_of
 from resilient_foundry.errors import ResilienceError
 from resilient_foundry.events import RetriesExhausted, RetryDenied, RetryScheduled
@@ -28,6 +29,7 @@ from resilient_foundry.flow import (
 )
 from resilient_foundry.policies._checks import count, seconds
 from resilient_foundry.policies.backoff import Backoff
+from resilient_foundry.policies.origin import origin
 from resilient_foundry.policies.retry_after import retry_after
 
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE", "QUERY"})
@@ -94,7 +96,7 @@ class Retry:
                     call.attempt,
                     wait_for=call.wait_for,
                     attempts=self.attempts,
-                    name=f"{request.method} {_origin(request)}",
+                    name=f"{request.method} {origin(request.url)}",
                 )
             )
         except _AnotherAnswerWanted as wanted:
@@ -123,6 +125,7 @@ class _Call:
         self._failure: BaseException | None = None
         self._wait = 0.0
         self._fingerprint: object = None
+        self._body: bytes | None = None
 
     def summary(self) -> str:
         """What is noted on the error that the caller gets: which attempts failed, and how."""
@@ -155,11 +158,7 @@ class _Call:
             return response
         self._reasons.append(problem)
         failure = _AnotherAnswerWanted(response, problem)
-        if (
-            yield from self._schedule(
-                failure, problem, headers=response.headers, fingerprint=(yield from self._print(response))
-            )
-        ):
+        if (yield from self._schedule(failure, problem, headers=response.headers, fingerprint=self._print(response))):
             raise failure
         return response
 
@@ -178,8 +177,11 @@ class _Call:
         if told == "false":
             yield from tell(RetryDenied(self.number, reason, "told_not_to"))
             return None
-        body = b"" if _endless(headers) else (yield from preview(response, _BODY_OF_A_FAILURE))
-        verdict = self.policy.judge(status, headers, legible(headers, body))
+        if sse.announced_by(headers):
+            self._body = None  # it may never end, whatever its status
+        else:
+            self._body = yield from preview(response, _BODY_OF_A_FAILURE)
+        verdict = self.policy.judge(status, headers, legible(headers, self._body or b""))
         if verdict in {Verdict.CALLER, Verdict.GOOD} and told != "true":
             yield from tell(RetryDenied(self.number, reason, "caller"))
             return None
@@ -196,11 +198,9 @@ class _Call:
             return False
         return True
 
-    def _print(self, response: Response) -> Flow[object]:
+    def _print(self, response: Response) -> object:
         """What makes two failures the same failure: a 500 that repeats itself to the letter is no accident."""
-        if response.status_code != 500 or _endless(response.headers):  # noqa: PLR2004 - others speak of load, of gateways
-            return None
-        return (500, (yield from preview(response, _BODY_OF_A_FAILURE)))
+        return self._body if response.status_code == 500 else None  # noqa: PLR2004 - others speak of load, of gateways
 
     def _schedule(
         self, failure: Exception, reason: str, *, headers: Mapping[str, str], fingerprint: object
@@ -245,14 +245,3 @@ class _Call:
         if longest is None:
             longest = _LONGEST_ASKED_FOR if until is None else wait
         return "wait_too_long" if wait > longest else None
-
-
-def _endless(headers: Mapping[str, str]) -> bool:
-    """A stream of events may never end, whatever its status."""
-    return "text/event-stream" in headers.get("content-type", "")
-
-
-def _origin(request: Request) -> str:
-    """The origin without the path, which may tell more than a name should."""
-    url = request.url
-    return f"{url.scheme}://{url.host}" + (f":{url.port}" if url.port else "")

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
+from resilient_foundry import sse
 from resilient_foundry.events import BodyEnd, Outcome
 from resilient_foundry.faults import Judge, judge_by_status
 from resilient_foundry.flow import Flow, Proceed, Request, Response, discard, peek, watch
@@ -61,7 +62,7 @@ class StreamGuard:
 def _has_events(request: Request, response: Response) -> bool:
     """Whether the body is a stream of events that can be read as it comes: there is one, and it is not compressed."""
     return (
-        "text/event-stream" in response.headers.get("content-type", "")
+        sse.announced_by(response.headers)
         and response.headers.get("content-encoding", "identity") == "identity"
         and response.status_code < _SERVER_ERROR
         and response.status_code not in _NO_CONTENT

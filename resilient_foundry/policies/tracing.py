@@ -24,7 +24,7 @@ from resilient_foundry.events import (
     TimedOut,
 )
 from resilient_foundry.flow import Flow, Proceed, Request, Response, history, listen, watch
-from resilient_foundry.policies.breaker import origin
+from resilient_foundry.policies.origin import DEFAULT_PORTS, origin
 
 _PARENT = "resilience.span"
 """`request.extensions` key: the span of the logical call, for its attempts."""
@@ -233,5 +233,5 @@ def _name_of(error: BaseException) -> str:
 
 def _server(request: Request) -> dict[str, str | int]:
     url = request.url
-    port = url.port or {"http": 80, "https": 443}.get(url.scheme)
+    port = url.port or DEFAULT_PORTS.get(url.scheme)
     return {"server.address": url.host} | ({"server.port": port} if port else {})
