@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, ClassVar
 
 from resilient_foundry.faults import Verdict
 
@@ -45,26 +46,43 @@ class BodyEnd:
     detail: str = ""
 
 
+class Event:
+    """Something that happened to a call. `str(event)` says it to a person, empty where the ledger says it better.
+
+    `level` is the one of the logging module at which it is logged: nothing is louder than INFO but giving up, changes
+    of a circuit, and what needs somebody's hand.
+    """
+
+    __slots__ = ()
+    level: ClassVar[int] = logging.INFO
+
+    def __str__(self) -> str:
+        return ""
+
+
 @dataclass(frozen=True, slots=True)
-class AttemptStarted:
+class AttemptStarted(Event):
     """A request is about to go out; `number` counts from 1."""
 
+    level: ClassVar[int] = logging.DEBUG
     number: int
 
 
 @dataclass(frozen=True, slots=True)
-class AttemptAnswered:
+class AttemptAnswered(Event):
     """The head of an answer arrived, `after` seconds from the start of its attempt."""
 
+    level: ClassVar[int] = logging.DEBUG
     number: int
     status: int
     after: float
 
 
 @dataclass(frozen=True, slots=True)
-class AttemptEnded:
+class AttemptEnded(Event):
     """The attempt is over, `after` seconds from its start: its body ended, or it never got an answer."""
 
+    level: ClassVar[int] = logging.DEBUG
     number: int
     status: int | None
     outcome: Outcome
@@ -74,7 +92,7 @@ class AttemptEnded:
 
 
 @dataclass(frozen=True, slots=True)
-class RetryScheduled:
+class RetryScheduled(Event):
     """Another attempt follows after `wait` seconds; `source` says who asked for that wait."""
 
     attempt: int
@@ -83,86 +101,259 @@ class RetryScheduled:
     source: str
     """`backoff` or `retry_after`."""
 
+    def __str__(self) -> str:
+        word = " (the server's word)" if self.source == "retry_after" else ""
+        return f"waits {self.wait:.3f} s{word} because of {self.reason}"
+
 
 @dataclass(frozen=True, slots=True)
-class RetryDenied:
+class RetryDenied(Event):
     """A failure that would have been retried is not; `why` says what forbids it."""
 
     attempt: int
     reason: str
     why: str
-    """`deadline`, `not_repeatable`, `body_sent`, `same_failure_twice`, `told_not_to`, `wait_too_long`, `caller`."""
+    """`deadline`, `not_repeatable`, `body_sent`, `same_failure_twice`, `told_not_to`, `wait_too_long`, `caller`,
+    `budget`, `circuit_open`, `attempts_of_an_earlier_leg`."""
+
+    def __str__(self) -> str:
+        return f"is not tried again after {self.reason}: {self.why.replace('_', ' ')}"
 
 
 @dataclass(frozen=True, slots=True)
-class RetriesExhausted:
+class RetriesExhausted(Event):
     """The last attempt failed too; its failure is what the caller gets."""
 
+    level: ClassVar[int] = logging.WARNING
     attempts: int
     reason: str
 
+    def __str__(self) -> str:
+        return f"gives up after {self.attempts} attempts: {self.reason}"
+
 
 @dataclass(frozen=True, slots=True)
-class CircuitOpened:
+class StreamResumed(Event):
+    """A stream that broke was asked for again and goes on behind the `characters` that the caller already has."""
+
+    attempt: int
+    characters: int
+
+    def __str__(self) -> str:
+        return f"goes on with attempt {self.attempt}, behind the {self.characters} characters already delivered"
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeDenied(Event):
+    """A stream that broke in its middle is not continued; `why` says what forbids it."""
+
+    why: str
+    """`not_deterministic`, `tool_call`, `another_answer`, `unknown_events`, or one of `RetryDenied`."""
+
+    def __str__(self) -> str:
+        return f"is not continued: {self.why.replace('_', ' ')}"
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitOpened(Event):
     """A circuit opened; the next probe is admitted after `retry_after` seconds."""
 
+    level: ClassVar[int] = logging.WARNING
     circuit: str
     retry_after: float
+    reason: str = ""
+    """`failures`, `failure_rate`, `slow_calls`, `retry_after`, `probe` or `by_hand`, where it is known."""
+
+    def __str__(self) -> str:
+        why = f" ({self.reason.replace('_', ' ')})" if self.reason not in {"", "failures"} else ""
+        return f"circuit for {self.circuit} opened{why}; next probe in {self.retry_after:.1f} s"
 
 
 @dataclass(frozen=True, slots=True)
-class CircuitHalfOpened:
+class CircuitHalfOpened(Event):
     """A circuit admits a probe."""
 
+    level: ClassVar[int] = logging.WARNING
     circuit: str
+
+    def __str__(self) -> str:
+        return f"circuit for {self.circuit} admits a probe"
 
 
 @dataclass(frozen=True, slots=True)
-class CircuitClosed:
+class CircuitClosed(Event):
     """A circuit closed again."""
 
+    level: ClassVar[int] = logging.WARNING
     circuit: str
+
+    def __str__(self) -> str:
+        return f"circuit for {self.circuit} closed"
 
 
 @dataclass(frozen=True, slots=True)
-class CircuitListenerFailed:
+class CircuitProbed(Event):
+    """A cheap request found out whether the server works again; `works` says what it found."""
+
+    circuit: str
+    works: bool
+
+    def __str__(self) -> str:
+        return f"circuit for {self.circuit} was probed: the server {'works' if self.works else 'still fails'}"
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitListenerFailed(Event):
     """A listener of pybreaker's circuit raised; the call goes on. Both are given by the names of their classes."""
 
+    level: ClassVar[int] = logging.WARNING
     circuit: str
     listener: str
     error: str
 
+    def __str__(self) -> str:
+        return f"a listener of the circuit for {self.circuit} failed: {self.listener} raised {self.error}"
+
 
 @dataclass(frozen=True, slots=True)
-class CallRejected:
-    """An open circuit refused a call; nothing was sent."""
+class CallRejected(Event):
+    """An open circuit refused a call; nothing was sent. With `watched_only` it would have, and the call went out."""
 
     circuit: str
     retry_after: float | None
+    watched_only: bool = False
+
+    def __str__(self) -> str:
+        would = "would be refused" if self.watched_only else "refused"
+        return f"{would}: circuit for {self.circuit} is open"
 
 
 @dataclass(frozen=True, slots=True)
-class TimedOut:
-    """A time limit passed; `phase` is connect, pool, write, read, idle or deadline, `limit` is in seconds."""
+class Queued(Event):
+    """An attempt waited `seconds` for a place of a limiter, or for its turn under a rate."""
+
+    limiter: str
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"waited {self.seconds:.3f} s for {self.limiter}"
+
+
+@dataclass(frozen=True, slots=True)
+class CallShed(Event):
+    """A limiter refused a call; nothing was sent."""
+
+    limiter: str
+    why: str
+    """`queue_full`, `waited_too_long`, `deadline`, `rate` or `told_to_wait`."""
+
+    def __str__(self) -> str:
+        return f"refused by {self.limiter}: {self.why.replace('_', ' ')}"
+
+
+@dataclass(frozen=True, slots=True)
+class LimitChanged(Event):
+    """An adaptive limit found another value."""
+
+    limiter: str
+    limit: int
+
+    def __str__(self) -> str:
+        return f"{self.limiter} is {self.limit} now"
+
+
+@dataclass(frozen=True, slots=True)
+class HeldBack(Event):
+    """A server asked for `seconds` of rest, and all callers of its origin are held back until then."""
+
+    origin: str
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"all calls to {self.origin} are held back for {self.seconds:.3f} s, as the server asks"
+
+
+@dataclass(frozen=True, slots=True)
+class FellBack(Event):
+    """What was asked first failed, and another target is asked."""
+
+    level: ClassVar[int] = logging.WARNING
+    target: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"falls back to {self.target} because of {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class HedgeStarted(Event):
+    """A second attempt was begun beside one that is slow, or failed, `after` seconds."""
+
+    number: int
+    after: float
+
+    def __str__(self) -> str:
+        return f"asks a {self.number}. time beside the first, after {self.after:.3f} s"
+
+
+@dataclass(frozen=True, slots=True)
+class HedgeDenied(Event):
+    """No second attempt was begun beside a slow one; `why` says what forbids it."""
+
+    why: str
+    """`budget`, `not_repeatable` or `body_sent`."""
+
+    def __str__(self) -> str:
+        return f"does not ask a second time beside the first: {self.why.replace('_', ' ')}"
+
+
+@dataclass(frozen=True, slots=True)
+class HedgeWon(Event):
+    """The answer of this one of the attempts that ran side by side was taken; numbers count from 1, the first."""
+
+    number: int
+
+    def __str__(self) -> str:
+        return f"takes the answer that came first, of request {self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class ChaosInjected(Event):
+    """A fault was made on purpose."""
+
+    fault: str
+
+    def __str__(self) -> str:
+        return f"chaos: {self.fault}"
+
+
+@dataclass(frozen=True, slots=True)
+class Remedied(Event):
+    """What stood in a call's way was mended, or could not be; the call goes on with what it then finds."""
+
+    level: ClassVar[int] = logging.WARNING
+    remedy: str
+    """`model_loaded` or `service_found`."""
+    detail: str
+    seconds: float
+    worked: bool = True
+
+    def __str__(self) -> str:
+        how = "" if self.worked else " in vain"
+        return f"remedy{how}: {self.remedy.replace('_', ' ')}, {self.detail}, {self.seconds:.3f} s"
+
+
+@dataclass(frozen=True, slots=True)
+class TimedOut(Event):
+    """A time limit passed; `phase` is connect, pool, write, read, idle, progress or deadline, `limit` is in seconds."""
 
     phase: str
     limit: float | None
 
+    def __str__(self) -> str:
+        return f"{self.phase} limit passed" + (f" ({self.limit:g} s)" if self.limit is not None else "")
 
-Event = (
-    AttemptStarted
-    | AttemptAnswered
-    | AttemptEnded
-    | RetryScheduled
-    | RetryDenied
-    | RetriesExhausted
-    | CircuitOpened
-    | CircuitHalfOpened
-    | CircuitClosed
-    | CircuitListenerFailed
-    | CallRejected
-    | TimedOut
-)
+
 CircuitEvent = CircuitOpened | CircuitHalfOpened | CircuitClosed | CircuitListenerFailed
 Listener = Callable[[Event], None]
 
@@ -246,27 +437,6 @@ class Ledger:
 
 
 def _told(event: Event, ledger: Ledger) -> str:
-    match event:
-        case AttemptEnded(number=number):
-            return ledger.attempts[number - 1].explain()
-        case RetryScheduled():
-            word = " (the server's word)" if event.source == "retry_after" else ""
-            return f"waits {event.wait:.3f} s{word} because of {event.reason}"
-        case RetryDenied():
-            return f"is not tried again after {event.reason}: {event.why.replace('_', ' ')}"
-        case RetriesExhausted():
-            return f"gives up after {event.attempts} attempts: {event.reason}"
-        case CircuitOpened():
-            return f"circuit for {event.circuit} opened; next probe in {event.retry_after:.1f} s"
-        case CircuitHalfOpened():
-            return f"circuit for {event.circuit} admits a probe"
-        case CircuitClosed():
-            return f"circuit for {event.circuit} closed"
-        case CircuitListenerFailed():
-            return f"a listener of the circuit for {event.circuit} failed: {event.listener} raised {event.error}"
-        case CallRejected():
-            return f"refused: circuit for {event.circuit} is open"
-        case TimedOut():
-            return f"{event.phase} limit passed" + (f" ({event.limit:g} s)" if event.limit is not None else "")
-        case _:
-            return ""
+    if isinstance(event, AttemptEnded):
+        return ledger.attempts[event.number - 1].explain()
+    return str(event)
