@@ -1,6 +1,7 @@
 """Composable resilience transports for httpx and httpx2, and a client for Foundry Local that stands on them."""
 
 from resilient_foundry.call import CallOptions
+from resilient_foundry.embed import wrap
 from resilient_foundry.errors import CircuitOpenError, DeadlineExceededError, ResilienceError, StackError
 from resilient_foundry.events import Ledger
 from resilient_foundry.foundry import AsyncFoundryClient, FoundryClient
@@ -32,4 +33,5 @@ __all__ = [
     "StreamGuard",
     "Tracing",
     "redis_storage",
+    "wrap",
 ]

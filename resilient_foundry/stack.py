@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import MISSING, dataclass, fields, is_dataclass
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from resilient_foundry._transports.bind import bind
 from resilient_foundry._transports.drive import World
+from resilient_foundry._transports.embed import cover
 from resilient_foundry.errors import StackError
 from resilient_foundry.faults import Judge, judge_by_status
 from resilient_foundry.flow import AttemptPolicy, Flow, Policy, Proceed, Request, Response, send
@@ -23,6 +24,9 @@ from resilient_foundry.policies.tracing import Tracing
 if TYPE_CHECKING:
     import httpx
     import httpx2
+
+P = ParamSpec("P")
+C = TypeVar("C", bound="httpx.Client | httpx.AsyncClient | httpx2.Client | httpx2.AsyncClient")
 
 _WORLD = World()
 
@@ -120,7 +124,20 @@ class Stack:
         The transport underneath is closed with it. Raises TypeError for what is no transport; a client of another
         library or colour gets a TypeError that names both.
         """
-        return bind(transport, self.around_the_network(), repr(self), _WORLD)
+        return bind(transport, self.around_the_network(), self, _WORLD, repeats=any(map(_repeats, self.policies)))
+
+    def client(self, kind: Callable[P, C], /, *arguments: P.args, **settings: P.kwargs) -> C:
+        """A client of this kind, made with these settings, whose calls go through this stack.
+
+            client = stack.client(httpx.AsyncClient, base_url="http://localhost:5273", http2=True)
+
+        The library makes its transports by itself, so all its settings mean what they mean without us, and proxies of
+        the environment apply; the stack is put over each of them. A `transport=` among the settings takes that from
+        the client here as well. Raises what `wrap` raises.
+        """
+        client = kind(*arguments, **settings)
+        cover(client, self, self.over)
+        return client
 
     def around_the_network(self) -> Proceed:
         """The whole way of a call, down to the wrapped transport; what a driver runs."""
@@ -151,6 +168,10 @@ def _flattened(policies: tuple[object, ...]) -> Iterator[Policy]:
             )
         else:
             yield policy
+
+
+def _repeats(policy: Policy) -> bool:
+    return isinstance(policy, Retry) and policy.attempts > 1
 
 
 def _terse(policy: Policy) -> str:

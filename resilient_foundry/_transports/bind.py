@@ -11,6 +11,12 @@ from types import TracebackType
 from typing import Any
 
 from resilient_foundry._transports.drive import AsyncDriver, SyncDriver, World
+from resilient_foundry._transports.layers import (
+    repeated_above,
+    warn_of_a_stack_below,
+    warn_of_retries_above,
+    warn_of_retries_below,
+)
 from resilient_foundry._transports.library import Library, colours_of, described, library_of
 from resilient_foundry.flow import Flow
 
@@ -21,18 +27,27 @@ CallFlow = Callable[[Any], Flow[Any]]
 class Surface:
     """What both colours have."""
 
-    def __init__(self, library: Library, inner: Any, flow: CallFlow, label: str, world: World) -> None:
+    def __init__(
+        self, library: Library, inner: Any, flow: CallFlow, stack: object, world: World, *, repeats: bool
+    ) -> None:
         self.wrapped = inner
         """The transport underneath."""
+        self.stack = stack
+        """What was put over it."""
+        self.repeats = repeats
+        """Whether calls are tried again here."""
         self._library = library
         self._flow = flow
-        self._label = label
         self._world = world
+        self._looks_up = repeats
 
     def __repr__(self) -> str:
-        return f"{self._label}.over({self.wrapped!r})"
+        return f"{self.stack!r}.over({self.wrapped!r})"
 
     def _checked(self, request: Any) -> Any:
+        if self._looks_up and repeated_above(request):
+            self._looks_up = False
+            warn_of_retries_above()
         if not isinstance(request, self._library.Request):
             raise TypeError(
                 f"this transport is made over {described(self.wrapped)}, and the request is a {described(request)}: "
@@ -136,8 +151,11 @@ _SURFACES: dict[frozenset[str], type[Surface]] = {
 _worn: dict[tuple[str, frozenset[str]], type[Any]] = {}
 
 
-def bind(transport: Any, flow: CallFlow, label: str, world: World) -> Any:
-    """A transport of the same library and colour whose requests go through the flow; raises TypeError for others."""
+def bind(transport: Any, flow: CallFlow, stack: object, world: World, *, repeats: bool = False) -> Any:
+    """A transport of the same library and colour whose requests go through the flow; raises TypeError for others.
+
+    `repeats` says that the flow may send a request again; whoever else does so, below or above, is warned of once.
+    """
     library = library_of(transport)
     colours = colours_of(transport)
     kind = _worn.get((library.name, colours))
@@ -150,4 +168,15 @@ def bind(transport: Any, flow: CallFlow, label: str, world: World) -> Any:
         kind = _worn[library.name, colours] = type(
             "ResilientTransport", tuple(bases), {"__module__": "resilient_foundry"}
         )
-    return kind(library, transport, flow, label, world)
+    if repeats:
+        _warn_of_others_below(transport)
+    return kind(library, transport, flow, stack, world, repeats=repeats)
+
+
+def _warn_of_others_below(transport: Any) -> None:
+    while isinstance(transport, Surface):
+        if transport.repeats:
+            warn_of_a_stack_below(transport.stack)
+            return
+        transport = transport.wrapped
+    warn_of_retries_below(transport)

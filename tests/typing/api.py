@@ -28,6 +28,7 @@ from resilient_foundry import (
     StackError,
     StreamGuard,
     Tracing,
+    wrap,
 )
 from resilient_foundry.events import Attempt, Event, Outcome
 from resilient_foundry.faults import Judge, Verdict, judge_by_status
@@ -161,6 +162,28 @@ def the_wrong_library() -> None:
 def no_transport_at_all() -> None:
     Stack().over(httpx.Client())  # type: ignore[call-overload]
     Stack().over("http://foundry.local")  # type: ignore[call-overload]
+
+
+def clients_that_their_library_makes() -> None:
+    stack = Stack.standard()
+    assert_type(stack.client(httpx.Client, base_url="http://foundry.local", http2=True), httpx.Client)
+    assert_type(stack.client(httpx.AsyncClient, timeout=None), httpx.AsyncClient)
+    assert_type(stack.client(httpx2.Client, verify=False), httpx2.Client)
+    assert_type(stack.client(httpx2.AsyncClient), httpx2.AsyncClient)
+    assert_type(stack.client(Tenants, trust_env=False), Tenants)
+    assert_type(wrap(httpx.Client(), stack), httpx.Client)
+    assert_type(wrap(Tenants(), stack), Tenants)
+
+
+class Tenants(httpx2.AsyncClient):
+    """A client of somebody else."""
+
+
+def what_makes_no_client_and_what_is_none() -> None:
+    Stack().client(httpx.Client, base_uri="http://foundry.local")  # type: ignore[call-arg]
+    Stack().client(httpx.HTTPTransport)  # type: ignore[type-var]
+    wrap(httpx.HTTPTransport(), Stack())  # type: ignore[type-var]
+    wrap("http://foundry.local", Stack())  # type: ignore[type-var]
 
 
 def circuits(breaker: CircuitBreaker) -> None:
