@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping
@@ -44,7 +45,7 @@ class Gate:
         self._event.wait(seconds)
 
 
-class _GoneError(Exception):
+class GoneError(Exception):
     """The client has left, or the server closes."""
 
 
@@ -60,17 +61,47 @@ class Asked:
 
 
 @dataclass(slots=True)
+class _Line:
+    """What was received on a connection and not yet used."""
+
+    socket: socket.socket
+    received: bytearray = field(default_factory=bytearray)
+
+    def until(self, mark: bytes) -> bytes:
+        while mark not in self.received:
+            self._more()
+        taken, _, self.received = self.received.partition(mark)
+        return bytes(taken)
+
+    def exactly(self, count: int) -> bytes:
+        while len(self.received) < count:
+            self._more()
+        taken = bytes(self.received[:count])
+        del self.received[:count]
+        return taken
+
+    def _more(self) -> None:
+        try:
+            piece = self.socket.recv(65536)
+        except OSError as error:
+            raise GoneError from error
+        if not piece:
+            raise GoneError
+        self.received += piece
+
+
+@dataclass(slots=True)
 class Conversation:
     """One request, and the means to answer it."""
 
     asked: Asked
-    _socket: socket.socket
+    _line: _Line
     keeps: bool = False
 
     def reply(self, status: int = 200, body: bytes = b"", headers: Mapping[str, str] | None = None) -> None:
         """The whole answer at once; the connection is kept."""
         self.begin(status, {"content-length": str(len(body)), **(headers or {})})
-        self._send(body)
+        self.send(body)
         self.keeps = True
 
     def reply_without_a_body(self, status: int, headers: Mapping[str, str] | None = None) -> None:
@@ -81,7 +112,7 @@ class Conversation:
     def begin(self, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
         """The head."""
         lines = [f"HTTP/1.1 {status} Whatever", *(f"{name}: {value}" for name, value in (headers or {}).items())]
-        self._send(("\r\n".join(lines) + "\r\n\r\n").encode())
+        self.send(("\r\n".join(lines) + "\r\n\r\n").encode())
 
     def begin_stream(self, content_type: str = "text/event-stream") -> None:
         """The head of a body that comes in chunks."""
@@ -89,17 +120,17 @@ class Conversation:
 
     def chunk(self, data: bytes) -> None:
         """A chunk, on its way at once."""
-        self._send(b"%x\r\n%s\r\n" % (len(data), data))
+        self.send(b"%x\r\n%s\r\n" % (len(data), data))
 
     def end(self) -> None:
         """The proper end of a chunked body; the connection is kept."""
-        self._send(b"0\r\n\r\n")
+        self.send(b"0\r\n\r\n")
         self.keeps = True
 
     def drip(self, data: bytes, pause: float) -> None:
         """A byte at a time, so many seconds apart."""
         for byte in data:
-            self._send(bytes([byte]))
+            self.send(bytes([byte]))
             self.pause(pause)
 
     def pause(self, seconds: float) -> None:
@@ -109,14 +140,24 @@ class Conversation:
     def wait_for_the_client_to_leave(self) -> None:
         """Say nothing until the client closes its end."""
         with contextlib.suppress(OSError):
-            while self._socket.recv(4096):
+            while self._line.socket.recv(4096):
                 pass
 
-    def _send(self, data: bytes) -> None:
+    def receive(self, count: int) -> bytes:
+        """So many further bytes of the client's; of a body, where the server leaves bodies to its handler."""
+        return self._line.exactly(count)
+
+    def reset(self) -> None:
+        """Close the connection the hard way: the client reads a reset."""
+        self._line.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.keeps = False
+
+    def send(self, data: bytes) -> None:
+        """These bytes, as they are."""
         try:
-            self._socket.sendall(data)
+            self._line.socket.sendall(data)
         except OSError as error:
-            raise _GoneError from error
+            raise GoneError from error
 
 
 Handler = Callable[[Conversation], None]
@@ -159,40 +200,13 @@ def script(*handlers: Handler) -> Handler:
     return handler
 
 
-@dataclass(slots=True)
-class _Line:
-    """What was received on a connection and not yet used."""
-
-    socket: socket.socket
-    received: bytes = b""
-
-    def until(self, mark: bytes) -> bytes:
-        while mark not in self.received:
-            self._more()
-        taken, _, self.received = self.received.partition(mark)
-        return taken
-
-    def exactly(self, count: int) -> bytes:
-        while len(self.received) < count:
-            self._more()
-        taken, self.received = self.received[:count], self.received[count:]
-        return taken
-
-    def _more(self) -> None:
-        try:
-            piece = self.socket.recv(65536)
-        except OSError as error:
-            raise _GoneError from error
-        if not piece:
-            raise _GoneError
-        self.received += piece
-
-
 @dataclass
 class Server:
     """Serves on a loopback port for the time of a `with` block. A handler that fails, fails the block."""
 
     handler: Handler
+    reads_bodies: bool = True
+    """Whether a request is read to its end before its handler is called."""
     asked: list[Asked] = field(default_factory=list[Asked])
     """Every request, in order of arrival."""
     _sockets: set[socket.socket] = field(default_factory=set[socket.socket])
@@ -208,6 +222,12 @@ class Server:
         """Where it serves."""
         return f"http://127.0.0.1:{self._port}"
 
+    def wait_until_closed(self, connections: int) -> None:
+        """Wait until this side has closed so many connections."""
+        with self._arrived:
+            if not self._arrived.wait_for(lambda: self.connections - len(self._sockets) >= connections, PATIENCE):
+                raise AssertionError(f"{len(self._sockets)} of {self.connections} connections are still open")
+
     def wait_for(self, requests: int) -> None:
         """Wait until so many requests have arrived."""
         with self._arrived:
@@ -216,6 +236,8 @@ class Server:
 
     def __enter__(self) -> Self:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        if not self.reads_bodies:  # whoever sends a large body is to be stopped by it soon
+            self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)
         self._port: int = self._listener.getsockname()[1]
         self._accepting = threading.Thread(target=self._accept, daemon=True)
         self._accepting.start()
@@ -253,11 +275,9 @@ class Server:
             thread.start()
 
     def _serve(self, connection: socket.socket) -> None:
-        line = _Line(connection)
         try:
-            while self._converse(connection, line):
-                pass
-        except _GoneError:
+            self.serve(connection)
+        except GoneError:
             pass
         except Exception as problem:  # noqa: BLE001 - raised where the server is closed
             self._problems.append(problem)
@@ -265,24 +285,38 @@ class Server:
             with self._lock:
                 self._sockets.discard(connection)
                 connection.close()
+            with self._arrived:
+                self._arrived.notify_all()
 
-    def _converse(self, connection: socket.socket, line: _Line) -> bool:
+    def serve(self, connection: socket.socket) -> None:
+        """Answer one connection to its end."""
+        line = _Line(connection)
+        while self._converse(line):
+            pass
+
+    def note(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Asked:
+        """A request has arrived."""
+        with self._arrived:
+            asked = Asked(len(self.asked) + 1, method, path, headers, body)
+            self.asked.append(asked)
+            self._arrived.notify_all()
+        return asked
+
+    def _converse(self, line: _Line) -> bool:
         head = line.until(b"\r\n\r\n").decode("latin-1").split("\r\n")
         method, path, _ = head[0].split(" ", 2)
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:])}
         body = b""
-        if headers.get("transfer-encoding") == "chunked":
+        if not self.reads_bodies:
+            pass
+        elif headers.get("transfer-encoding") == "chunked":
             while size := int(line.until(b"\r\n"), 16):
                 body += line.exactly(size)
                 line.until(b"\r\n")
             line.until(b"\r\n")
         else:
             body = line.exactly(int(headers.get("content-length", "0")))
-        with self._arrived:
-            asked = Asked(len(self.asked) + 1, method, path, headers, body)
-            self.asked.append(asked)
-            self._arrived.notify_all()
-        talk = Conversation(asked, connection)
+        talk = Conversation(self.note(method, path, headers, body), line)
         self.handler(talk)
         return talk.keeps
 

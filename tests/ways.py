@@ -7,6 +7,7 @@ thread of its own; calls from several threads are tasks side by side.
 from __future__ import annotations
 
 import inspect
+import ssl
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator
@@ -27,6 +28,8 @@ from tests.servers import PATIENCE
 T = TypeVar("T")
 
 LIBRARIES: dict[str, ModuleType] = {"httpx": httpx, "httpx2": httpx2}
+TRUST = ssl.create_default_context()
+"""Made once for all transports: reading the certificates of the system takes longer than most tests."""
 COLOURS = ("sync", "asyncio", "trio")
 NAMES = tuple(f"{library}-{colour}" for library in LIBRARIES for colour in COLOURS)
 
@@ -120,7 +123,7 @@ class SyncWay(Way):
 
     def transport(self, **settings: Any) -> Any:
         """HTTPTransport, or AsyncHTTPTransport."""
-        return self.library.HTTPTransport(**settings)
+        return self.library.HTTPTransport(**{"verify": TRUST, **settings})
 
     def run(self, call: Callable[..., Any], *arguments: Any) -> Any:
         """Call it the way of this colour."""
@@ -158,7 +161,7 @@ class AsyncWay(Way):
 
     def transport(self, **settings: Any) -> Any:
         """HTTPTransport, or AsyncHTTPTransport."""
-        return self.library.AsyncHTTPTransport(**settings)
+        return self.library.AsyncHTTPTransport(**{"verify": TRUST, **settings})
 
     def run(self, call: Callable[..., Any], *arguments: Any) -> Any:
         """Call it the way of this colour."""
