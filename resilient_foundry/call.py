@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeGuard, TypeVar, cast
 
-from resilient_foundry.flow import Request
+from resilient_foundry.events import Attempt
+from resilient_foundry.flow import Request, Response
 
 R = TypeVar("R", bound=Request)
 
@@ -27,7 +28,7 @@ class CallOptions:
     `retry=False` lets this call go out once. `elastic` says that `AttemptTimeout(growth=...)` may outgrow the limits
     which the request itself carries. `deadline` (seconds) replaces the one of the stack. `name` and
     `attributes` describe the call in traces; keep prompts and secrets out of them. `kind` is the kind of the logical
-    span, `internal` or `client`.
+    span, `internal` or `client`. Of the calls that wait for a place of a limiter, the highest `priority` goes first.
     """
 
     repeatable: bool | None = None
@@ -36,6 +37,7 @@ class CallOptions:
     deadline: float | None = None
     name: str | None = None
     kind: str = "internal"
+    priority: int = 0
     attributes: Mapping[str, str | int | float | bool] = field(default_factory=dict[str, str | int | float | bool])
 
     def __post_init__(self) -> None:
@@ -46,6 +48,9 @@ class CallOptions:
             said: object = getattr(self, name)
             if not isinstance(said, bool) and not (said is None and name == "repeatable"):
                 raise ValueError(f"CallOptions.{name} is True or False, not {said!r}")
+        priority: object = self.priority
+        if type(priority) is not int:
+            raise ValueError(f"CallOptions.priority is a whole number, not {priority!r}")
         if self.kind not in {"internal", "client"}:
             raise ValueError(f"CallOptions.kind is 'internal' or 'client', not {self.kind!r}")
 
@@ -65,7 +70,10 @@ class Shared:
     with_body: bool = False
     """Whether it also covers the body of an answer that is no stream of events."""
     answered: int | None = None
-    """A hash of what the request of the last leg looked like: the very same once more is no leg but another call."""
+    """A hash of what the request of the last leg looked like, where the client may send another leg after its answer.
+    The very same request once more is no leg but another call."""
+    retries: int = 0
+    """How many attempts of this call were not the first one, over all its legs and nested stacks."""
     moment: float = math.inf
     """When the innermost part under a limit must be over, for synchronous code, which looks at it between reads."""
     scopes: list[tuple[Any, float]] = field(default_factory=list[tuple[Any, float]], repr=False)
@@ -80,6 +88,23 @@ def shared_of(request: Request) -> Shared:
     if shared is None:
         shared = request.extensions[SHARED] = Shared()
     return shared
+
+
+MORE_LEGS = frozenset({301, 302, 303, 307, 308, 401, 407})
+"""After these the client may send another leg of the same call (RFC 9110 sections 15.4 and 11)."""
+
+_ATTEMPT = "resilience.attempt"
+
+
+def attempt_of(response: Response) -> Attempt | None:
+    """The attempt that this answer belongs to; None for one that a policy gave itself."""
+    attempt: Attempt | None = response.extensions.get(_ATTEMPT)
+    return attempt
+
+
+def belongs_to(response: Response, attempt: Attempt) -> None:
+    """Write on the answer which attempt it belongs to."""
+    response.extensions[_ATTEMPT] = attempt
 
 
 def _is_a_number(value: object) -> TypeGuard[float]:
@@ -106,20 +131,43 @@ def options_of(request: Request) -> CallOptions:
     raise ValueError(f"extensions['resilience'] is a CallOptions or a mapping, not {type(given).__name__}")
 
 
-def derive(request: R, *, headers: Mapping[str, str] | None = None, extensions: Mapping[str, Any] | None = None) -> R:
-    """The same request with further headers or extensions; the one given is left as it is."""
+def derive(
+    request: R,
+    *,
+    method: str | None = None,
+    url: Any = None,
+    headers: Mapping[str, str] | None = None,
+    without: Iterable[str] = (),
+    content: bytes | None = None,
+    extensions: Mapping[str, Any] | None = None,
+) -> R:
+    """The same request with another method, URL (of its own library) or body, or further headers or extensions.
+
+    The one given is left as it is. Headers named in `without` (lower case) are left out. With a URL comes its
+    `Host`, with a body its length.
+    """
+    left_out = {*without, *(_TELL_THE_LENGTH if content is not None else ())}
+    all_headers: Any = request.headers  # the library's own Headers
+    kept = all_headers if not left_out else [line for line in all_headers.multi_items() if line[0] not in left_out]
+    stream: Any = request.stream  # type: ignore[attr-defined]  # the body passes through policies unseen
+    body: dict[str, Any] = {"stream": stream} if content is None else {"content": content}
     fresh: R = type(request)(  # every httpx-shaped library constructs its Request so
-        request.method,  # type: ignore[call-arg]  # a Protocol says nothing of constructors
-        request.url,
-        headers=request.headers,
-        stream=request.stream,  # type: ignore[attr-defined]  # the body passes through policies unseen
+        method or request.method,  # type: ignore[call-arg]  # a Protocol says nothing of constructors
+        request.url if url is None else url,
+        headers=kept,
         extensions={**request.extensions, **(extensions or {})},
+        **body,
     )
+    if url is not None:
+        fresh.headers["Host"] = url.netloc.decode("ascii")
     for name, value in (headers or {}).items():
         fresh.headers[name] = value
-    if _is_read(request):
+    if content is None and _is_read(request):
         fresh.read()  # type: ignore[attr-defined]  # a transport further in may look at the content
     return fresh
+
+
+_TELL_THE_LENGTH = frozenset({"content-length", "transfer-encoding"})
 
 
 def _is_read(request: Request) -> bool:

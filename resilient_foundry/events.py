@@ -376,6 +376,8 @@ class Attempt:
     """Bytes of the body as they came over the wire."""
     chunks: int = 0
     detail: str = ""
+    first_event_after: float | None = None
+    """When the first event with content of a stream arrived, where a `StreamGuard` looked."""
 
     @property
     def failed_in_its_body(self) -> bool:

@@ -17,9 +17,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, MutableMapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, NoReturn, Protocol, TypeVar, runtime_checkable
 
 from resilient_foundry.events import BodyEnd, Event, Ledger, Listener
+from resilient_foundry.signal import Signal
 
 T = TypeVar("T")
 
@@ -37,6 +38,7 @@ class URL(Protocol):
     def path(self) -> str: ...
     @property
     def raw_path(self) -> bytes: ...
+    def copy_with(self, **parts: Any) -> Any: ...  # another URL of the same library
 
 
 class Request(Protocol):
@@ -78,6 +80,13 @@ class Watcher(Protocol):
         ...
 
 
+class Source(Protocol):
+    """A body that a story pulls from. What it is, is the driver's matter."""
+
+    @property
+    def body(self) -> object: ...
+
+
 class Rewind(Protocol):
     """Whether the body of a request can be sent once more."""
 
@@ -97,7 +106,7 @@ class Send:
 class Discard:
     """Close the response: its connection is free, and what was read of its body can still be read."""
 
-    response: Response
+    response: Response | Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +145,84 @@ class Repeat:
     wait_for: Callable[[BaseException], float | bool]
     attempts: int
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sleep:
+    """Let some seconds pass."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Wait until the signal is given, or the monotonic moment `until` has come; gives whether the signal was given."""
+
+    signal: Signal
+    until: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Call what blocks, where it blocks nobody else; gives what it returns, or raises what it raises."""
+
+    work: Callable[[], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """Raise the error of this name of the library that the call belongs to."""
+
+    error: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Respond:
+    """Make an answer, of the library that the call belongs to."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Pour:
+    """Give the response another body: what `story` gives, chunk by chunk, while the caller reads.
+
+    The story is handed the old body, from which it pulls. It may ask for everything that a flow may ask for, also for
+    further answers, all of which are closed with the new body. A response that was made with its content keeps it.
+    """
+
+    response: Response
+    story: Callable[[Source], Flow[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Pull:
+    """The next chunk of a body, None after the last; raises what breaks it."""
+
+    source: Source | Response
+
+
+@dataclass(frozen=True, slots=True)
+class Give:
+    """Hand a chunk to whoever reads the body; for the story of a `Pour` alone."""
+
+    chunk: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Raise the library's ReadTimeout where a chunk is waited for beyond the monotonic moment that `moment()` says.
+
+    It is asked before each chunk; None is no limit. `longest` (seconds) is the longest silence between two chunks that
+    can be within the pace, by which a blocking read is ended.
+    """
+
+    response: Response
+    moment: Callable[[], float | None]
+    longest: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +286,15 @@ Effect = (
     | Peek
     | Within
     | Repeat
+    | Sleep
+    | Wait
+    | Work
+    | Fail
+    | Respond
+    | Pour
+    | Pull
+    | Give
+    | Pace
     | Now
     | Today
     | Draw
@@ -233,13 +329,25 @@ class AttemptPolicy(Protocol):
         ...
 
 
+@runtime_checkable
+class Particular(Protocol):
+    """A policy that does not suit every transport."""
+
+    def check(self, library: str, colours: frozenset[str]) -> None:
+        """Raise TypeError, or warn, where the policy suits no transport of this library and colour (`sync`, `async`).
+
+        Asked when a stack is put over one.
+        """
+        ...
+
+
 def send(request: Request) -> Flow[Response]:
     """Hand the request to the wrapped transport."""
     response: Response = yield Send(request)
     return response
 
 
-def discard(response: Response) -> Flow[None]:
+def discard(response: Response | Source) -> Flow[None]:
     """Close the response, and free its connection."""
     yield Discard(response)
 
@@ -274,6 +382,56 @@ def repeat(
     """Run `part(1)`, and again after the seconds that `wait_for` answers to its error. False ends it."""
     value: T = yield Repeat(part, wait_for, attempts, name)
     return value
+
+
+def sleep(seconds: float) -> Flow[None]:
+    """Let some seconds pass."""
+    yield Sleep(seconds)
+
+
+def wait(signal: Signal, until: float | None) -> Flow[bool]:
+    """Wait for the signal, at most until the monotonic moment; whether it was given."""
+    given: bool = yield Wait(signal, until)
+    return given
+
+
+def work(function: Callable[[], T]) -> Flow[T]:
+    """Call what blocks, beside the event loop where there is one."""
+    value: T = yield Work(function)
+    return value
+
+
+def fail(error: str, message: str) -> Flow[NoReturn]:
+    """Raise an error of the library, by its name."""
+    yield Fail(error, message)
+    raise AssertionError("a driver went on after Fail")  # pragma: no cover
+
+
+def respond(status: int, headers: Mapping[str, str] | None = None, content: bytes = b"") -> Flow[Response]:
+    """An answer that no server gave."""
+    response: Response = yield Respond(status, headers or {}, content)
+    return response
+
+
+def pour(response: Response, story: Callable[[Source], Flow[None]]) -> Flow[None]:
+    """Give the response another body, told by `story` while it is read."""
+    yield Pour(response, story)
+
+
+def pull(source: Source | Response) -> Flow[bytes | None]:
+    """The next chunk of a body, None after the last."""
+    chunk: bytes | None = yield Pull(source)
+    return chunk
+
+
+def give(chunk: bytes) -> Flow[None]:
+    """Hand a chunk to whoever reads the body that a story tells."""
+    yield Give(chunk)
+
+
+def pace(response: Response, moment: Callable[[], float | None], *, longest: float | None = None) -> Flow[None]:
+    """Limit how long each further chunk is waited for, by a moment that may move."""
+    yield Pace(response, moment, longest)
 
 
 def now() -> Flow[float]:

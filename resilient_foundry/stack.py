@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 from resilient_foundry._transports.bind import bind
 from resilient_foundry._transports.drive import World
 from resilient_foundry._transports.embed import cover
+from resilient_foundry._transports.library import colours_of, library_of
 from resilient_foundry.errors import StackError
 from resilient_foundry.faults import Judge, judge_by_status
-from resilient_foundry.flow import AttemptPolicy, Flow, Policy, Proceed, Request, Response, send
+from resilient_foundry.flow import AttemptPolicy, Flow, Particular, Policy, Proceed, Request, Response, send
 from resilient_foundry.lint import lint
 from resilient_foundry.policies.breaker import CircuitBreaker
 from resilient_foundry.policies.deadline import Deadline
@@ -124,6 +125,9 @@ class Stack:
         The transport underneath is closed with it. Raises TypeError for what is no transport; a client of another
         library or colour gets a TypeError that names both.
         """
+        for policy in self.policies:
+            if isinstance(policy, Particular):
+                policy.check(library_of(transport).name, colours_of(transport))
         return bind(transport, self.around_the_network(), self, _WORLD, repeats=any(map(_repeats, self.policies)))
 
     def client(self, kind: Callable[P, C], /, *arguments: P.args, **settings: P.kwargs) -> C:

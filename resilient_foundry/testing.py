@@ -22,7 +22,7 @@ from resilient_foundry._transports.drive import SyncDriver, World
 from resilient_foundry._transports.library import Library, library
 from resilient_foundry.call import OPTIONS, CallOptions
 from resilient_foundry.events import Event, Ledger, Listener
-from resilient_foundry.flow import Policy, Repeat
+from resilient_foundry.flow import Policy, Repeat, Wait
 from resilient_foundry.stack import Stack
 
 __all__ = [
@@ -279,6 +279,19 @@ class _Rehearsal(SyncDriver):
     def __init__(self, known: Library, inner: Any, world: World, clock: VirtualTime) -> None:
         super().__init__(known, inner, world)
         self._time = clock
+
+    def sleep(self, seconds: float) -> None:
+        """Time passes at once."""
+        self._time.pass_(seconds)
+
+    def wait(self, effect: Wait) -> bool:
+        """Nobody else is there who could give the signal meanwhile: it is given already, or never."""
+        if effect.signal.is_given:
+            return True
+        if effect.until is None:
+            raise AssertionError("the call waits for ever: nobody gives the signal that it waits for")
+        self._time.pass_(max(0.0, effect.until - self.clock()))
+        return effect.signal.is_given
 
     def repeat(self, effect: Repeat) -> Any:
         """Repeat as stamina does: ask, then stop at the last attempt, then wait."""

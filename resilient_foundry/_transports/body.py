@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -10,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from resilient_foundry.call import CLOCK_STEP
-from resilient_foundry.errors import DeadlineExceededError
+from resilient_foundry.errors import DeadlineExceededError, ResilienceError
 from resilient_foundry.events import Attempt, AttemptEnded, BodyEnd, Ledger, Outcome, TimedOut
 from resilient_foundry.faults import Verdict
 from resilient_foundry.flow import Watcher
 
 if TYPE_CHECKING:
     from resilient_foundry._transports.library import Library
+    from resilient_foundry._transports.limits import LiveLimits
 
 _SECONDS_TO_CLOSE = 5.0
 """How long a connection may take to say goodbye when its caller was cancelled."""
@@ -38,6 +40,9 @@ class Body:
         self.closed = False
         self.until: float | None = None
         """The moment by which the body must be through, where a deadline covers it."""
+        self.live: LiveLimits | None = None
+        """The library's own limits, which it reads when the body is begun."""
+        self._pace: Callable[[], float | None] | None = None
         self._asked: float | None = None
         self._waited = 0.0
         """Seconds spent waiting for the server; the rest of the time the caller took."""
@@ -53,6 +58,12 @@ class Body:
             if self._whole:
                 watcher.chunk(self._whole, at)
             self._set_end(watcher.ended(self.end, at))
+
+    def keep_pace(self, moment: Callable[[], float | None], longest: float | None) -> None:
+        """Wait for a chunk no longer than to a moment that is asked for each time."""
+        self._pace = moment
+        if self.live is not None and longest is not None:
+            self.live.shorten_the_body(longest)
 
     def ask(self) -> None:
         """The server is asked for the next chunk."""
@@ -129,12 +140,17 @@ class Body:
         return self.end is not None
 
     def left(self) -> float | None:
-        """Seconds until the deadline; raises once it has passed. None where no deadline covers the body."""
-        if self.until is None:
+        """Seconds until the deadline, or until the pace is broken; raises once that has passed. None for no limit."""
+        until = self.until
+        pace = self._pace() if self._pace is not None else None
+        if pace is not None and (until is None or pace < until):
+            until = pace
+        if until is None:
             return None
-        left = self.until - self.clock()
+        left = until - self.clock()
         if left <= 0:
-            raise self.broke(self.library.ReadTimeout("the deadline passed"))
+            which = "no progress in time" if until is pace else "the deadline passed"
+            raise self.broke(self.library.ReadTimeout(which))
         return left
 
     def broke(self, error: BaseException) -> BaseException:
@@ -149,14 +165,23 @@ class Body:
         late = stalled and self.until is not None and now >= self.until - CLOCK_STEP
         if late:
             error = self._deadline_exceeded(error)
+        elif isinstance(error, ResilienceError):  # what a story met
+            error = self.library.dress(error)
+        told = getattr(error, "resilience", None) is self.ledger  # by the body that a story pulled from
         error.resilience = self.ledger  # type: ignore[attr-defined]  # every error carries its ledger
         self.error = error
-        if stalled:
-            phase = "deadline" if late else "idle" if self.attempt.chunks else "read"
+        if stalled and not told:
+            phase = "deadline" if late else self._which_limit(now)
             self.ledger.tell(TimedOut(phase=phase, limit=None), now)
         blame = Verdict.CALLER if late and self._the_caller_was_slow(now) else None
         self.finish(Outcome.STALLED if stalled else Outcome.BROKEN, error, blame)
         return error
+
+    def _which_limit(self, now: float) -> str:
+        moment = self._pace() if self._pace is not None else None
+        if moment is not None and now >= moment - CLOCK_STEP:
+            return "progress"
+        return "idle" if self.attempt.chunks else "read"
 
     def _the_caller_was_slow(self, now: float) -> bool:
         """Whether most of the time since the head went by between reads."""
@@ -176,7 +201,36 @@ class Body:
         return error
 
 
-class SyncBody:
+_lost: deque[Body] = deque()
+
+
+def settle_the_lost() -> None:
+    """End what nobody closed before it was collected: its permits are given back here, and not in the collector."""
+    while _lost:
+        with contextlib.suppress(IndexError):  # another thread was faster
+            _lost.popleft().finish(Outcome.ABANDONED)
+
+
+class _Stream:
+    """A body under a response of a library."""
+
+    body: Body
+
+    def __del__(self) -> None:
+        """Nothing is done here but taking note: a collector may run anywhere, also under a lock of ours."""
+        body: Body | None = getattr(self, "body", None)
+        if body is not None and body.end is None:
+            _lost.append(body)
+            warnings.warn(
+                f"the answer to attempt {body.attempt.number} ({body.attempt.status}) was never closed, and its "
+                f"connection is lost to the pool: read it to its end, or close it",
+                ResourceWarning,
+                source=self,
+                stacklevel=2,
+            )
+
+
+class SyncBody(_Stream):
     """The stream that a sync client reads. Wears the library's SyncByteStream; see `bind`."""
 
     def __init__(self, body: Body, inner: Any) -> None:  # inner: the stream of the library's response
@@ -188,11 +242,15 @@ class SyncBody:
         return self
 
     def __next__(self) -> bytes:
-        held = self.body.held
-        chunk = held.popleft() if held else self.pull()
+        chunk = self.next()
         if chunk is None:
             raise StopIteration
         return chunk
+
+    def next(self) -> bytes | None:
+        """The next chunk, held or from the wire; None at the end."""
+        held = self.body.held
+        return held.popleft() if held else self.pull()
 
     def pull(self) -> bytes | None:
         """The next chunk from the wire, None at the end; raises what broke the body, as often as it is asked."""
@@ -229,7 +287,7 @@ class SyncBody:
                 self._inner.close()
 
 
-class AsyncBody:
+class AsyncBody(_Stream):
     """The stream that an async client reads. Wears the library's AsyncByteStream; see `bind`."""
 
     def __init__(
@@ -246,11 +304,15 @@ class AsyncBody:
         return self
 
     async def __anext__(self) -> bytes:
-        held = self.body.held
-        chunk = held.popleft() if held else await self.pull()
+        chunk = await self.next()
         if chunk is None:
             raise StopAsyncIteration
         return chunk
+
+    async def next(self) -> bytes | None:
+        """The next chunk, held or from the wire; None at the end."""
+        held = self.body.held
+        return held.popleft() if held else await self.pull()
 
     async def pull(self) -> bytes | None:
         """The next chunk from the wire, None at the end; raises what broke the body, as often as it is asked."""

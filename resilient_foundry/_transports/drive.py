@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,12 +18,15 @@ import anyio
 import stamina
 
 from resilient_foundry import sse
-from resilient_foundry._transports.body import AsyncBody, Body, SyncBody
+from resilient_foundry._transports.body import AsyncBody, Body, SyncBody, settle_the_lost
+from resilient_foundry._transports.cookies import Cookies
 from resilient_foundry._transports.library import Library, described
 from resilient_foundry._transports.limits import LiveLimits
 from resilient_foundry._transports.logs import log
 from resilient_foundry._transports.rewind import rewind_of
-from resilient_foundry.call import IDLE, Shared, derive, shared_of
+from resilient_foundry._transports.story import AsyncStory, SyncStory
+from resilient_foundry._transports.wake import waker
+from resilient_foundry.call import IDLE, MORE_LEGS, Shared, belongs_to, derive, shared_of
 from resilient_foundry.errors import ResilienceError
 from resilient_foundry.events import (
     Attempt,
@@ -38,20 +42,29 @@ from resilient_foundry.flow import (
     Discard,
     Draw,
     Effect,
+    Fail,
     Flow,
+    Give,
     History,
     Listen,
     Now,
+    Pace,
     Peek,
+    Pour,
     Preview,
+    Pull,
     Remember,
     Repeat,
+    Respond,
     RetryMode,
     Send,
+    Sleep,
     Tell,
     Today,
+    Wait,
     Watch,
     Within,
+    Work,
 )
 
 T = TypeVar("T")
@@ -85,6 +98,8 @@ class _Driver:
         self.world = world
         self.clock = world.monotonic
         self.ledger = Ledger(started=self.clock(), listeners=[log])
+        self.cookies: Cookies | None = None
+        settle_the_lost()
 
     def tell(self, event: Event) -> None:
         self.ledger.tell(event, self.clock())
@@ -110,6 +125,14 @@ class _Driver:
                 return self.world.wall()
             case Listen():
                 return self.ledger.listeners.append(effect.listener)
+            case Pace():
+                return self.stream_of(effect.response).body.keep_pace(effect.moment, effect.longest)
+            case Respond():
+                return self.library.Response(effect.status, headers=dict(effect.headers), content=effect.content)
+            case Fail():
+                raise getattr(self.library, effect.error)(effect.message)
+            case Give():
+                raise TypeError("a flow gives a chunk, which only the story of a body may do: see flow.pour")
             case _:
                 raise TypeError(f"a flow asked for {effect!r}, which no driver answers")
 
@@ -120,17 +143,26 @@ class _Driver:
             return None
         shared.under_way = True
         carried = shared.carried
-        another = carried is None or carried <= self.clock() or shared.answered == _looks(request)
-        shared.until = None if another else carried
+        if shared.answered is None or shared.answered == _looks(request) or (carried and carried <= self.clock()):
+            carried, shared.retries = None, 0  # no leg, but another call
+        shared.until = carried
         shared.carried = shared.answered = None
         return shared
 
-    def exit(self, request: Any, leg: Shared | None) -> None:
-        """End the leg that `enter` began."""
+    def exit(self, request: Any, leg: Shared | None, response: Any) -> None:
+        """End the leg that `enter` began; `response` is None where it got no answer."""
         if leg is not None:
             leg.under_way, leg.until = False, None
-            if leg.carried is not None:
+            if response is not None and response.status_code in MORE_LEGS:
                 leg.answered = _looks(request)
+
+    def hand_over(self, request: Any, response: Any) -> Any:
+        """Our stream under the answer that the caller gets, which carries the ledger, and the cookies of the others."""
+        kept = self.stream_of(response)
+        response.extensions["resilience"] = self.ledger
+        if self.cookies is not None:
+            self.cookies.keep(request, response)
+        return kept
 
     def begin(self, request: Any) -> tuple[Any, Attempt, LiveLimits | None, float]:
         """Write an attempt into the ledger, and the limits on the request."""
@@ -159,20 +191,27 @@ class _Driver:
             attempt.outcome = Outcome.BROKEN
         self.tell(AttemptEnded(attempt.number, None, attempt.outcome, attempt.ended_after, 0, attempt.error))
 
-    def answered(self, response: Any, attempt: Attempt, live: LiveLimits | None, began: float) -> Body:
+    def answered(self, request: Any, response: Any, attempt: Attempt, live: LiveLimits | None, began: float) -> Body:
         """The head of an answer is there."""
+        if "set-cookie" in response.headers:
+            self.cookies = self.cookies or Cookies()
+            self.cookies.bake(request, response)
         shared = self.shared
         covered = shared.with_body and not sse.announced_by(response.headers)
         if live is not None:
             live.head_arrived(deadline_covers_the_body=covered)
         attempt.status = response.status_code
         attempt.answered_after = self.clock() - began
+        belongs_to(response, attempt)
         body = Body(self.library, self.ledger, attempt, began, self.clock)
         body.until = shared.until if covered else None
+        body.live = live
         return body
 
     def stream_of(self, response: Any) -> Any:
         """Our stream under a response, SyncBody or AsyncBody. One that a policy made itself gets one now."""
+        if isinstance(response, (SyncBody, AsyncBody)):  # what a story pulls from
+            return response
         stream = getattr(response, "stream", None)
         if isinstance(stream, (SyncBody, AsyncBody)):
             return stream
@@ -186,8 +225,12 @@ class _Driver:
                 f"a policy answered with a stream of its own; an answer that a policy makes has its content, as "
                 f"{self.library.name}.Response(200, content=...)"
             )
+        return self.adopt(response, self.body_of_ours(response))
+
+    def body_of_ours(self, response: Any) -> Body:
+        """What is known of a body that came off no wire."""
         attempt = Attempt(number=0, started=self.clock() - self.ledger.started, status=response.status_code)
-        return self.adopt(response, Body(self.library, self.ledger, attempt, self.clock(), self.clock))
+        return Body(self.library, self.ledger, attempt, self.clock(), self.clock)
 
     def adopt(self, response: Any, body: Body) -> Any:
         """Put our stream under a response that came from no transport."""
@@ -218,12 +261,11 @@ class SyncDriver(_Driver):
     def call(self, request: Any, flow: Callable[[Any], Flow[Any]]) -> Any:
         """Run the flow of a whole call; every answer but the one that is returned is closed when it ends."""
         self.opened = []
-        kept = None
+        response = kept = None
         leg = self.enter(request)
         try:
             response = self.run(flow(request))
-            kept = self.stream_of(response)
-            response.extensions["resilience"] = self.ledger
+            kept = self.hand_over(request, response)
             return response
         except Exception as error:  # noqa: BLE001 - raised again
             left = self.leave(error)
@@ -234,13 +276,13 @@ class SyncDriver(_Driver):
             finally:
                 del left  # it holds this frame
         finally:
-            self.exit(request, leg)
+            self.exit(request, leg, response)
             for stream in self.opened:
                 if stream is not kept:
                     self.throw_away(stream)
 
-    def run(self, flow: Flow[T]) -> T:
-        """Answer every question of a flow; gives its value."""
+    def run(self, flow: Flow[T], *, up_to_a_chunk: bool = False) -> T:
+        """Answer every question of a flow; gives its value, or what a story gives next."""
         answer, error = None, None
         try:
             while True:
@@ -249,6 +291,8 @@ class SyncDriver(_Driver):
                 except StopIteration as end:
                     value: T = end.value
                     return value
+                if up_to_a_chunk and isinstance(effect, Give):
+                    return effect.chunk  # type: ignore[return-value]  # a story's value, until it ends with None
                 answer, error = None, None
                 try:
                     answer = self.answer(effect)
@@ -272,6 +316,16 @@ class SyncDriver(_Driver):
                 return self.preview(effect)
             case Discard():
                 return self.throw_away(self.stream_of(effect.response))
+            case Wait():
+                return self.wait(effect)
+            case Sleep():
+                return self.sleep(effect.seconds)
+            case Pull():
+                return self.stream_of(effect.source).next()
+            case Pour():
+                return self.pour(effect)
+            case Work():
+                return self.work(effect)
             case _:
                 return self.at_once(effect)
 
@@ -283,7 +337,7 @@ class SyncDriver(_Driver):
         except BaseException as error:
             self.failed(attempt, began, error)
             raise
-        body = self.answered(response, attempt, live, began)
+        body = self.answered(request, response, attempt, live, began)
         stream = self.library.streams.sync(body, response.stream)
         self.opened.append(stream)  # before anybody is told, who might fail
         self.tell(AttemptAnswered(attempt.number, response.status_code, attempt.answered_after or 0.0))
@@ -331,6 +385,35 @@ class SyncDriver(_Driver):
         wrap(response, stream)
         return stream
 
+    def sleep(self, seconds: float) -> None:
+        """Let time pass."""
+        time.sleep(seconds)
+
+    def wait(self, effect: Wait) -> bool:
+        """Block until the signal is given."""
+        settle_the_lost()
+        event = threading.Event()
+        effect.signal.hear(event.set)
+        try:
+            event.wait(None if effect.until is None else max(0.0, effect.until - self.clock()))
+        finally:
+            effect.signal.forget(event.set)
+        return effect.signal.is_given
+
+    def work(self, effect: Work) -> Any:
+        """Block here: nobody else is held up."""
+        return effect.work()
+
+    def pour(self, effect: Pour) -> None:
+        """Put another body under a response, told while it is read."""
+        source: SyncBody = self.stream_of(effect.response)
+        if not _came_whole(effect.response):
+            self.opened.remove(source)  # closed with the story from here on
+            told = SyncStory(self, effect.story, source)
+            stream: SyncBody = self.library.streams.sync(self.body_of_ours(effect.response), told)
+            self.opened.append(stream)
+            effect.response.stream = stream  # type: ignore[attr-defined]  # the library's response
+
     def throw_away(self, stream: SyncBody) -> None:
         """Close an answer that nobody wants; that its connection breaks over it is nobody's loss."""
         with contextlib.suppress(
@@ -370,12 +453,11 @@ class AsyncDriver(_Driver):
     async def call(self, request: Any, flow: Callable[[Any], Flow[Any]]) -> Any:
         """Run the flow of a whole call; every answer but the one that is returned is closed when it ends."""
         self.opened = []
-        kept = None
+        response = kept = None
         leg = self.enter(request)
         try:
             response = await self.run(flow(request))
-            kept = self.stream_of(response)
-            response.extensions["resilience"] = self.ledger
+            kept = self.hand_over(request, response)
             return response
         except Exception as error:  # noqa: BLE001 - raised again
             left = self.leave(error)
@@ -386,13 +468,13 @@ class AsyncDriver(_Driver):
             finally:
                 del left  # it holds this frame
         finally:
-            self.exit(request, leg)
+            self.exit(request, leg, response)
             for stream in self.opened:
                 if stream is not kept:
                     await self.throw_away(stream)
 
-    async def run(self, flow: Flow[T]) -> T:
-        """Answer every question of a flow; gives its value."""
+    async def run(self, flow: Flow[T], *, up_to_a_chunk: bool = False) -> T:
+        """Answer every question of a flow; gives its value, or what a story gives next."""
         answer, error = None, None
         try:
             while True:
@@ -401,6 +483,8 @@ class AsyncDriver(_Driver):
                 except StopIteration as end:
                     value: T = end.value
                     return value
+                if up_to_a_chunk and isinstance(effect, Give):
+                    return effect.chunk  # type: ignore[return-value]  # a story's value, until it ends with None
                 answer, error = None, None
                 try:
                     answer = await self.answer(effect)
@@ -424,6 +508,16 @@ class AsyncDriver(_Driver):
                 return await self.preview(effect)
             case Discard():
                 return await self.throw_away(self.stream_of(effect.response))
+            case Wait():
+                return await self.wait(effect)
+            case Sleep():
+                return await self.sleep(effect.seconds)
+            case Pull():
+                return await self.stream_of(effect.source).next()
+            case Pour():
+                return self.pour(effect)
+            case Work():
+                return await self.work(effect)
             case _:
                 return self.at_once(effect)
 
@@ -441,7 +535,7 @@ class AsyncDriver(_Driver):
             raise
         for scope, moment in self.shared.scopes:
             scope.deadline = moment
-        body = self.answered(response, attempt, live, began)
+        body = self.answered(request, response, attempt, live, began)
         first = limits.get("read")
         stream = self.library.streams.asynchronous(
             body, response.stream, first=first, idle=idle or first, native=live.body if live else first
@@ -493,6 +587,39 @@ class AsyncDriver(_Driver):
         self.opened.append(stream)
         wrap(response, stream)
         return stream
+
+    async def sleep(self, seconds: float) -> None:
+        """Let time pass."""
+        await anyio.sleep(seconds)
+
+    async def wait(self, effect: Wait) -> bool:
+        """Await the signal."""
+        settle_the_lost()
+        event = anyio.Event()
+        wake = waker(event.set)
+        effect.signal.hear(wake)
+        try:
+            left = None if effect.until is None else max(0.0, effect.until - self.clock())
+            with anyio.move_on_after(left):
+                await event.wait()
+        finally:
+            effect.signal.forget(wake)
+        return effect.signal.is_given
+
+    async def work(self, effect: Work) -> Any:
+        """Block a thread of its own; a call that is cancelled does not wait for it."""
+        return await anyio.to_thread.run_sync(effect.work, abandon_on_cancel=True)
+
+    def pour(self, effect: Pour) -> None:
+        """Put another body under a response, told while it is read."""
+        source: AsyncBody = self.stream_of(effect.response)
+        if not _came_whole(effect.response):
+            self.opened.remove(source)  # closed with the story from here on
+            told = AsyncStory(self, effect.story, source)
+            body = self.body_of_ours(effect.response)
+            stream: AsyncBody = self.library.streams.asynchronous(body, told, first=None, idle=None, native=None)
+            self.opened.append(stream)
+            effect.response.stream = stream  # type: ignore[attr-defined]  # the library's response
 
     async def throw_away(self, stream: AsyncBody) -> None:
         """Close an answer that nobody wants; that its connection breaks over it is nobody's loss."""

@@ -36,6 +36,12 @@ class LiveLimits(dict[str, float | None]):
         self._until = None
         super().__setitem__("read", self.body)
 
+    def shorten_the_body(self, seconds: float) -> None:
+        """No chunk of the body is to be waited for longer than this; to be said before its first one is."""
+        if self.body is None or seconds < self.body:
+            self.body = seconds
+            super().__setitem__("read", seconds)
+
     def get(self, key: str, default: Any = None) -> Any:
         """The limit of a phase that begins now."""
         limit = super().get(key, default)

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from resilient_foundry.call import CLOCK_STEP, options_of, shared_of
+from resilient_foundry.call import CLOCK_STEP, MORE_LEGS, options_of, shared_of
 from resilient_foundry.errors import DeadlineExceededError
 from resilient_foundry.events import TimedOut
 from resilient_foundry.faults import Fault, fault_of
 from resilient_foundry.flow import Flow, Proceed, Request, Response, now, tell, within
 from resilient_foundry.policies._checks import number
-
-_MORE_LEGS = frozenset({301, 302, 303, 307, 308, 401, 407})
-"""After these the client may send another leg of the same call (RFC 9110 sections 15.4 and 11)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +53,7 @@ class Deadline:
             if moment <= started:
                 raise TimeoutError
             response = yield from within(moment, proceed(request))
-            if response.status_code in _MORE_LEGS:
+            if response.status_code in MORE_LEGS:
                 shared.carried = moment
             return response
         except Exception as error:

@@ -1,0 +1,76 @@
+"""A body that a flow tells: it pulls from other bodies, may ask for further answers, and gives chunk after chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import GeneratorType
+from typing import TYPE_CHECKING, Any
+
+from resilient_foundry._transports.body import AsyncBody, SyncBody
+from resilient_foundry.flow import Flow, Source
+
+if TYPE_CHECKING:
+    from resilient_foundry._transports.drive import AsyncDriver, SyncDriver
+
+
+class SyncStory:
+    """The stream under a `SyncBody`; it closes what it pulled from."""
+
+    def __init__(self, driver: SyncDriver, story: Callable[[Source], Flow[Any]], source: SyncBody) -> None:
+        self._driver = driver
+        self._flow = story(source)
+        self._opened = [source]
+
+    def __iter__(self) -> SyncStory:
+        return self
+
+    def __next__(self) -> bytes:
+        driver = self._driver
+        elsewhere, driver.opened = driver.opened, self._opened  # what is asked for here is closed here
+        try:
+            chunk: bytes | None = driver.run(self._flow, up_to_a_chunk=True)
+        finally:
+            driver.opened = elsewhere
+        if chunk is None:
+            raise StopIteration
+        return chunk
+
+    def close(self) -> None:
+        """End the story, and close what it read."""
+        try:
+            self._flow.close()
+        finally:
+            for stream in self._opened:
+                self._driver.throw_away(stream)
+
+
+class AsyncStory:
+    """The stream under an `AsyncBody`; it closes what it pulled from."""
+
+    def __init__(self, driver: AsyncDriver, story: Callable[[Source], Flow[Any]], source: AsyncBody) -> None:
+        self._driver = driver
+        self._flow = story(source)
+        self._opened = [source]
+
+    def __aiter__(self) -> AsyncStory:
+        return self
+
+    async def __anext__(self) -> bytes:
+        driver = self._driver
+        elsewhere, driver.opened = driver.opened, self._opened  # what is asked for here is closed here
+        try:
+            chunk: bytes | None = await driver.run(self._flow, up_to_a_chunk=True)
+        finally:
+            driver.opened = elsewhere
+        if chunk is None:
+            raise StopAsyncIteration
+        return chunk
+
+    async def aclose(self) -> None:
+        """End the story, and close what it read."""
+        try:
+            if not (isinstance(self._flow, GeneratorType) and self._flow.gi_running):
+                self._flow.close()  # where another task is reading, it ends by the error that its read gets
+        finally:
+            for stream in self._opened:
+                await self._driver.throw_away(stream)
