@@ -4,6 +4,15 @@ import pytest
 
 from resilient_foundry.foundry.runtime import RESILIENCE, LocalRuntime
 
+_LEFT = "ignore:Async generator '(anthropic|groq|hishel|http|ollama|openai):ResourceWarning"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Trio warns of generators that libraries leave to the collector, with a transport of ours or without."""
+    for item in items:
+        if "embedding" in item.nodeid and "trio" in item.nodeid:
+            item.add_marker(pytest.mark.filterwarnings(_LEFT))
+
 
 @pytest.fixture(scope="session")
 def runtime() -> Iterator[LocalRuntime]:

@@ -6,51 +6,30 @@ from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
+import httpx2
 import openai
 import pytest
 from openai.types.chat import ChatCompletionMessageParam
 
 from resilient_foundry import (
-    AttemptTimeout,
     Backoff,
-    CallOptions,
     CircuitBreaker,
     CircuitOpenError,
     Deadline,
     DeadlineExceededError,
     Retry,
     Stack,
-    StreamGuard,
 )
-from resilient_foundry.flow import Flow, Proceed, Request, Response
 from resilient_foundry.foundry.runtime import RESILIENCE, LocalRuntime
 from resilient_foundry.harness.faults import Answer, CutBeforeFirstEvent, InBandError, Stall, each_post
 from resilient_foundry.harness.proxy import FaultProxy
-from tests.ways import LIBRARIES, ledger_of, over
+from tests.embedding.stacks import Repeatable, stack
+from tests.servers import Server, replies
+from tests.ways import LIBRARIES, ledger_of, over, pool_of
 
 SAID = "".join(str(piece) for piece in RESILIENCE.script)
 QUESTION: list[ChatCompletionMessageParam] = [{"role": "user", "content": "What is resilience?"}]
 BUSY = Answer(503, {"Retry-After": "0.01"}, b'{"error": {"message": "busy"}}')
-
-
-def stack(*outermost: Any) -> Stack:
-    """What stands between the SDK and the server: chats may be repeated, and waits are short."""
-    return Stack(
-        *outermost,
-        Retry(attempts=3, backoff=Backoff(base=0.0)),
-        CircuitBreaker(failures=5),
-        AttemptTimeout(connect=2.0, pool=2.0, write=2.0, read=20.0),
-        StreamGuard(),
-    )
-
-
-class Repeatable:
-    """Says of every call that it may be repeated, as a chat without `store` may."""
-
-    def flow(self, request: Request, proceed: Proceed) -> Flow[Response]:
-        """Pass the request on."""
-        request.extensions.setdefault("resilience", CallOptions(repeatable=True))
-        return (yield from proceed(request))
 
 
 @contextmanager
@@ -112,6 +91,37 @@ def test_a_passed_deadline_is_a_timeout_error_of_the_sdk(library: Any, runtime: 
         assert isinstance(caught.value.__cause__, DeadlineExceededError)
 
 
+def test_the_client_of_its_own_kind_keeps_its_settings(runtime: LocalRuntime) -> None:
+    """It is the SDK's subclass, with the SDK's own defaults, and stands under the stack all the same."""
+    plain = openai.DefaultHttpxClient()
+    with FaultProxy(runtime.url, each_post(BUSY)) as proxy, stack().client(openai.DefaultHttpxClient) as http:
+        client = openai.OpenAI(base_url=f"{proxy.url}/v1", api_key="none", http_client=http, max_retries=0)
+        answer = client.chat.completions.create(model=runtime.models[0].id, messages=QUESTION)
+        assert answer.choices[0].message.content == SAID
+        assert len(proxy.requests) == 2
+        assert (http.timeout, http.follow_redirects) == (plain.timeout, plain.follow_redirects)
+        assert pool_limits(http) == pool_limits(plain) != pool_limits(httpx2.Client())
+    plain.close()
+
+
+def pool_limits(client: Any) -> tuple[int, int]:  # client: reached into for what httpx keeps private
+    """The connections that the client may have, and those it may keep."""
+    pool = pool_of(client._transport)
+    return pool._max_connections, pool._max_keepalive_connections
+
+
+def test_retries_of_its_own_are_noticed(library: Any) -> None:
+    """`max_retries` is 2 unless it is switched off."""
+    twice = Stack(Retry(attempts=2, backoff=Backoff(base=0.0)))
+    with Server(replies(503, headers={"retry-after-ms": "1"})) as server, sdk(library, server.url, twice) as client:
+        with (
+            pytest.warns(RuntimeWarning, match=r"^an SDK repeats calls over a stack that has a Retry"),
+            pytest.raises(openai.InternalServerError),
+        ):
+            client.with_options(max_retries=1).chat.completions.create(model="any", messages=QUESTION)
+        assert len(server.asked) == 4  # two by two: the attempts have multiplied
+
+
 @pytest.mark.anyio
 async def test_it_chats_asynchronously(library: Any, runtime: LocalRuntime) -> None:
     """On asyncio and on trio."""
@@ -123,7 +133,6 @@ async def test_it_chats_asynchronously(library: Any, runtime: LocalRuntime) -> N
 
 
 @pytest.mark.anyio
-@pytest.mark.filterwarnings("ignore:Async generator '(openai|http):ResourceWarning")  # on trio, with any transport
 async def test_it_streams_asynchronously(library: Any, runtime: LocalRuntime) -> None:
     """On asyncio and on trio."""
     with FaultProxy(runtime.url, each_post(CutBeforeFirstEvent(), InBandError())) as proxy:
