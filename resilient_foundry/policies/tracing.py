@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from opentelemetry import propagate, trace
+from opentelemetry.context import attach, detach
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
 
 from resilient_foundry.call import derive, options_of
@@ -42,7 +43,8 @@ class Tracing:
     and later): `http.request.resend_count` from the second on, `error.type`, 4xx and 5xx are errors of the attempt. A
     failure that a later attempt made good does not mark the call. Spans end with the body of the answer, so a
     stream's covers the stream. Cancelling a call is no error. The context is propagated with each attempt
-    (`traceparent`).
+    (`traceparent`), and its span is the current one until the answer begins: what OpenTelemetry's own instrumentation
+    of httpx makes of an attempt stands under ours.
 
     URLs go out without credentials, query and fragment; headers, bodies and error texts never do.
     """
@@ -98,8 +100,10 @@ class Tracing:
                 **({"http.request.resend_count": number - 1} if number > 1 else {}),
             },
         )
+        inside = trace.set_span_in_context(span)
         carrier: dict[str, str] = {}
-        propagate.inject(carrier, context=trace.set_span_in_context(span))
+        propagate.inject(carrier, context=inside)
+        token = attach(inside)  # spans of whoever traces further in, as httpx's own instrumentation, are under this one
         try:
             response = yield from proceed(derive(request, headers=carrier))
         except Exception as error:
@@ -109,6 +113,8 @@ class Tracing:
         except BaseException:
             span.end()
             raise
+        finally:
+            detach(token)
         yield from watch(response, _AttemptEnd(span, response))
         return response
 
