@@ -45,7 +45,7 @@ class Gate:
         self._event.wait(seconds)
 
 
-class GoneError(Exception):
+class _GoneError(Exception):
     """The client has left, or the server closes."""
 
 
@@ -84,9 +84,9 @@ class _Line:
         try:
             piece = self.socket.recv(65536)
         except OSError as error:
-            raise GoneError from error
+            raise _GoneError from error
         if not piece:
-            raise GoneError
+            raise _GoneError
         self.received += piece
 
 
@@ -157,7 +157,7 @@ class Conversation:
         try:
             self._line.socket.sendall(data)
         except OSError as error:
-            raise GoneError from error
+            raise _GoneError from error
 
 
 Handler = Callable[[Conversation], None]
@@ -200,13 +200,13 @@ def script(*handlers: Handler) -> Handler:
     return handler
 
 
-@dataclass
-class Server:
-    """Serves on a loopback port for the time of a `with` block. A handler that fails, fails the block."""
+@dataclass(kw_only=True)
+class Listener:
+    """Accepts on a loopback port for the time of a `with` block, a thread a connection.
 
-    handler: Handler
-    reads_bodies: bool = True
-    """Whether a request is read to its end before its handler is called."""
+    What fails there fails the block.
+    """
+
     asked: list[Asked] = field(default_factory=list[Asked])
     """Every request, in order of arrival."""
     _sockets: set[socket.socket] = field(default_factory=set[socket.socket])
@@ -236,8 +236,6 @@ class Server:
 
     def __enter__(self) -> Self:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
-        if not self.reads_bodies:  # whoever sends a large body is to be stopped by it soon
-            self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)
         self._port: int = self._listener.getsockname()[1]
         self._accepting = threading.Thread(target=self._accept, daemon=True)
         self._accepting.start()
@@ -277,7 +275,7 @@ class Server:
     def _serve(self, connection: socket.socket) -> None:
         try:
             self.serve(connection)
-        except GoneError:
+        except (_GoneError, OSError):
             pass
         except Exception as problem:  # noqa: BLE001 - raised where the server is closed
             self._problems.append(problem)
@@ -290,9 +288,7 @@ class Server:
 
     def serve(self, connection: socket.socket) -> None:
         """Answer one connection to its end."""
-        line = _Line(connection)
-        while self._converse(line):
-            pass
+        raise NotImplementedError
 
     def note(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Asked:
         """A request has arrived."""
@@ -301,6 +297,23 @@ class Server:
             self.asked.append(asked)
             self._arrived.notify_all()
         return asked
+
+
+@dataclass
+class Server(Listener):
+    """Speaks HTTP/1.1: a handler is called for each request, in the thread of its connection."""
+
+    handler: Handler
+    reads_bodies: bool = True
+    """Whether a request is read to its end before its handler is called."""
+
+    def serve(self, connection: socket.socket) -> None:
+        """Answer one connection to its end."""
+        if not self.reads_bodies:  # whoever sends a large body is to be stopped by it soon
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)
+        line = _Line(connection)
+        while self._converse(line):
+            pass
 
     def _converse(self, line: _Line) -> bool:
         head = line.until(b"\r\n\r\n").decode("latin-1").split("\r\n")
