@@ -7,6 +7,7 @@ from resilient_foundry.events import Ledger
 from resilient_foundry.foundry import AsyncFoundryClient, FoundryClient
 from resilient_foundry.policies.backoff import Backoff
 from resilient_foundry.policies.breaker import CircuitBreaker
+from resilient_foundry.policies.budget import RetryBudget
 from resilient_foundry.policies.deadline import Deadline
 from resilient_foundry.policies.redis import redis_storage
 from resilient_foundry.policies.retry import Retry
@@ -28,6 +29,7 @@ __all__ = [
     "Ledger",
     "ResilienceError",
     "Retry",
+    "RetryBudget",
     "Stack",
     "StackError",
     "StreamGuard",

@@ -90,6 +90,16 @@ def shared_of(request: Request) -> Shared:
     return shared
 
 
+_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE", "QUERY"})
+"""RFC 9110 section 9.2.2, and QUERY of draft-ietf-httpbis-safe-method-w-body."""
+
+
+def may_be_repeated(request: Request) -> bool:
+    """Whether doing the call twice does no harm: the caller's word, or else the method, or an `Idempotency-Key`."""
+    said = options_of(request).repeatable
+    return said if said is not None else request.method in _IDEMPOTENT or "idempotency-key" in request.headers
+
+
 MORE_LEGS = frozenset({301, 302, 303, 307, 308, 401, 407})
 """After these the client may send another leg of the same call (RFC 9110 sections 15.4 and 11)."""
 

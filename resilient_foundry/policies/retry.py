@@ -6,9 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from resilient_foundry import sse
-from resilient_foundry.call import options_of, shared_of
+from resilient_foundry.call import CLOCK_STEP, attempt_of, may_be_repeated, options_of, shared_of
 from resilient_foundry.errors import ResilienceError
-from resilient_foundry.events import RetriesExhausted, RetryDenied, RetryScheduled
+from resilient_foundry.events import (
+    CallRejected,
+    CircuitClosed,
+    CircuitOpened,
+    RetriesExhausted,
+    RetryDenied,
+    RetryScheduled,
+)
 from resilient_foundry.faults import Fault, Judge, Verdict, fault_of, judge_by_status, legible
 from resilient_foundry.flow import (
     Flow,
@@ -29,11 +36,10 @@ from resilient_foundry.flow import (
 )
 from resilient_foundry.policies._checks import count, seconds
 from resilient_foundry.policies.backoff import Backoff
+from resilient_foundry.policies.budget import RetryBudget
 from resilient_foundry.policies.origin import origin
 from resilient_foundry.policies.retry_after import retry_after
 
-_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE", "QUERY"})
-"""RFC 9110 section 9.2.2, and QUERY of draft-ietf-httpbis-safe-method-w-body."""
 _WORTH_IT = frozenset({408, 425, 429, 500, 502, 503, 504})
 _BODY_OF_A_FAILURE = 64 * 1024
 """Bytes read of an answer that is about to be thrown away: enough to keep its connection, and to show it after all."""
@@ -57,13 +63,14 @@ class Retry:
     that say "not processed" (425, 429, 503). Repeated when the method is idempotent (RFC 9110 section 9.2.2), an
     `Idempotency-Key` is sent, or `CallOptions(repeatable=True)` says so: failures before the answer, failures of a
     streamed answer before its first event (see `StreamGuard`), and 408, 500, 502, 504. Never repeated: a body that
-    can't be sent whole a second time, a 500 that came twice to the letter, an open circuit, an answer with
-    `x-should-retry: false`.
+    can't be sent whole a second time, a 500 that came twice to the letter, an answer with `x-should-retry: false`,
+    and what a circuit would refuse after the wait: an open one ends the attempts at once.
 
     Between attempts it waits as long as the server asks (`Retry-After`), or by `backoff`. A wait that is longer than
     `longest_wait` seconds, or than the time left to the deadline, is not begun: the caller gets the answer at once,
-    with its headers. When attempts end, the caller gets the last response as it came, or the last error as itself
-    with a note.
+    with its headers. Redirects, legs of an authentication and nested stacks share the attempts of one call; `budget`
+    bounds what all calls together repeat. When attempts end, the caller gets the last response as it came, or the last
+    error as itself with a note.
 
     It runs on stamina: `stamina.set_active(False)` makes it transparent, `stamina.set_testing(True)` takes the waits
     out, stamina's instrumentation sees every retry. `judge` says what an answer means, from status, headers and the
@@ -73,6 +80,7 @@ class Retry:
     attempts: int = 3
     backoff: Backoff = field(default_factory=Backoff)
     longest_wait: float | None = None
+    budget: RetryBudget | None = None
     judge: Judge = judge_by_status
 
     def __post_init__(self) -> None:
@@ -83,13 +91,12 @@ class Retry:
         """Take the request through as many attempts as it needs and may have."""
         options = options_of(request)
         active, testing = yield from retry_mode()
+        if self.budget is not None:
+            self.budget.called(origin(request.url), (yield from now()))
         if self.attempts == 1 or not options.retry or not active:
             return (yield from proceed(request))
-        repeatable = options.repeatable
-        if repeatable is None:
-            repeatable = request.method in _IDEMPOTENT or "idempotency-key" in request.headers
         rewind = yield from remember(request)
-        call = _Call(self, request, proceed, rewind, repeatable=repeatable, testing=testing)
+        call = _Call(self, request, proceed, rewind, repeatable=may_be_repeated(request), testing=testing)
         try:
             return (
                 yield from repeat(
@@ -120,6 +127,7 @@ class _Call:
         self.repeatable = repeatable
         self.testing = testing
         self.number = 0
+        self.shared = shared_of(request)
         self.waited = 0.0
         self._reasons: list[str] = []
         self._failure: BaseException | None = None
@@ -142,6 +150,8 @@ class _Call:
         if isinstance(self._failure, _AnotherAnswerWanted):
             yield from discard(self._failure.response)
         self._failure = None
+        self._ledger = yield from history()
+        self._told_before = len(self._ledger.events)
         try:
             response = yield from self.proceed(self.request)
         except Exception as error:
@@ -165,8 +175,7 @@ class _Call:
     def _why_not_good(self, response: Response) -> Flow[str | None]:
         """Why this answer is worth another attempt, in a word or two, or None where it is not."""
         status, headers = response.status_code, response.headers
-        ledger = yield from history()
-        last = ledger.attempts[-1] if ledger.attempts else None
+        last = attempt_of(response)
         if last is not None and last.failed_in_its_body and last.verdict is not Verdict.CALLER and last.outcome:
             reason = last.outcome.value
             return reason if (yield from self._may_repeat(Fault.UNKNOWN, reason)) else None
@@ -206,7 +215,8 @@ class _Call:
         self, failure: Exception, reason: str, *, headers: Mapping[str, str], fingerprint: object
     ) -> Flow[bool]:
         """Decide the wait, or that there is no further attempt."""
-        if self.number >= self.policy.attempts and not self.testing:
+        spent = self.shared.retries >= self.policy.attempts - 1  # those of earlier legs count
+        if (self.number >= self.policy.attempts or spent) and not self.testing:
             yield from tell(RetriesExhausted(self.number, reason))
             return False
         if fingerprint is not None and fingerprint == self._fingerprint:
@@ -219,29 +229,45 @@ class _Call:
         if self.testing:
             wait = 0.0
         else:
-            why = yield from self._why_too_long(wait)
+            why = (yield from self._why_too_long(wait)) or (yield from self._why_refused(wait))
             if why is not None:
                 yield from tell(RetryDenied(self.number, reason, why))
                 return False
         yield from self._free(failure)
         yield from tell(RetryScheduled(self.number, wait, reason, "retry_after" if asked else "backoff"))
         self.waited += wait
+        self.shared.retries += 1
         self._failure, self._wait = failure, wait
         return True
 
     def _free(self, failure: Exception) -> Flow[None]:
         """Give the connection back before waiting. Stamina's testing may end here: then the answer must stay whole."""
         if isinstance(failure, _AnotherAnswerWanted):
-            ledger = yield from history()
-            whole = bool(ledger.attempts) and ledger.attempts[-1].outcome is not None
+            last = attempt_of(failure.response)
+            whole = last is not None and last.outcome is not None
             if whole or not self.testing:
                 yield from discard(failure.response)
 
     def _why_too_long(self, wait: float) -> Flow[str | None]:
         """What forbids this wait, if anything does."""
-        until, longest = shared_of(self.request).until, self.policy.longest_wait
+        until, longest = self.shared.until, self.policy.longest_wait
         if until is not None and (yield from now()) + wait >= until:
             return "deadline"
         if longest is None:
             longest = _LONGEST_ASKED_FOR if until is None else wait
         return "wait_too_long" if wait > longest else None
+
+    def _why_refused(self, wait: float) -> Flow[str | None]:
+        """Who would refuse the next attempt, if anybody would: to wait for that helps nobody."""
+        opened: CircuitOpened | CallRejected | CircuitClosed | None = None
+        for _, event in self._ledger.events[self._told_before :]:
+            if isinstance(event, (CircuitOpened, CircuitClosed)) or (
+                isinstance(event, CallRejected) and not event.watched_only
+            ):
+                opened = event
+        if isinstance(opened, CircuitOpened) and (opened.retry_after is None or wait < opened.retry_after - CLOCK_STEP):
+            return "circuit_open"
+        budget = self.policy.budget
+        if budget is not None and not budget.spend(origin(self.request.url), (yield from now())):
+            return "budget"
+        return None

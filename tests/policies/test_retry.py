@@ -12,7 +12,7 @@ import stamina
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resilient_foundry import Backoff, CallOptions, CircuitBreaker, Deadline, Retry, Stack, StreamGuard
+from resilient_foundry import Backoff, CallOptions, CircuitBreaker, Deadline, Retry, RetryBudget, Stack, StreamGuard
 from resilient_foundry.events import Event, Outcome, RetriesExhausted, RetryDenied, RetryScheduled
 from resilient_foundry.faults import Verdict, judge_by_status
 from resilient_foundry.flow import Flow, Proceed, Request, Response, listen
@@ -195,10 +195,64 @@ def test_statuses_of_load_and_gateways_may_repeat_themselves(status: int) -> Non
 
 
 def test_an_open_circuit_ends_the_trying() -> None:
+    """At once, and not after a wait for a refusal: the caller gets the failure that opened it."""
     stack = Stack.unchecked(Retry(attempts=5), CircuitBreaker(failures=2))
     history = rehearse(stack, failed(502), failed(502))
-    assert history.sent == 2
-    assert type(history.error).__name__ == "CircuitOpenError"
+    assert (history.sent, history.status) == (2, 502)
+    assert history.waits == [0.05]
+    assert RetryDenied(2, "502", "circuit_open") in history.events
+
+
+def test_a_circuit_that_opens_with_an_error_ends_the_trying_too() -> None:
+    stack = Stack.unchecked(Retry(attempts=5), CircuitBreaker(failures=1))
+    history = rehearse(stack, lost())
+    assert type(history.error).__name__ == "ReadError"
+    assert RetryDenied(1, "ReadError", "circuit_open") in history.events
+
+
+def test_a_circuit_that_is_open_for_less_than_the_wait_ends_nothing() -> None:
+    """It will admit the next attempt, as its probe."""
+    stack = Stack.unchecked(Retry(attempts=2), CircuitBreaker(failures=1, open_seconds=1))
+    history = rehearse(stack, busy(retry_after=1), ok())
+    assert (history.sent, history.status) == (2, 200)
+
+
+def test_what_another_call_did_to_the_circuit_is_not_this_calls_matter() -> None:
+    """Only what happened within the attempt is looked at; a circuit that was closed again refuses nobody."""
+    breaker, clock = CircuitBreaker(failures=1, open_seconds=1), VirtualTime()
+    rehearse(breaker, failed(502), clock=clock)
+    clock.pass_(1)
+    stack = Stack.unchecked(Retry(attempts=2), breaker)
+    history = rehearse(stack, failed(429), ok(), clock=clock)
+    assert (history.sent, history.status) == (2, 200)
+
+
+def test_the_attempts_of_one_call_are_shared_by_stacks_over_stacks() -> None:
+    """Three times three would be nine."""
+    stack = Stack.unchecked(Retry(attempts=3), Retry(attempts=3))
+    history = rehearse(stack, *[failed(503)] * 9)
+    assert history.sent == 3
+
+
+def test_a_budget_bounds_what_all_calls_repeat_together() -> None:
+    """A fifth of the calls, and no floor: of ten calls two are repeated once."""
+    stack, clock = Stack(Retry(attempts=3, budget=RetryBudget(share=0.2, floor=0.0))), VirtualTime()
+    histories = [rehearse(stack, *[failed(503)] * 3, clock=clock) for _ in range(10)]
+    assert sum(history.sent for history in histories) == 12
+    assert all(history.status == 503 for history in histories)
+    assert RetryDenied(1, "503", "budget") in histories[0].events
+
+
+def test_a_budget_is_the_origins_own() -> None:
+    stack, clock = Stack(Retry(attempts=2, budget=RetryBudget(share=0.0, floor=0.1))), VirtualTime()
+    assert rehearse(stack, failed(503), ok(), url="http://a/", clock=clock).sent == 2
+    assert rehearse(stack, failed(503), url="http://a/", clock=clock).sent == 1
+    assert rehearse(stack, failed(503), ok(), url="http://b/", clock=clock).sent == 2
+
+
+def test_an_empty_budget_fails_no_first_attempt() -> None:
+    stack = Stack(Retry(budget=RetryBudget(share=0.0, floor=0.0)))
+    assert rehearse(stack, ok()).status == 200
 
 
 def test_a_judge_that_blames_the_caller_ends_the_trying() -> None:
