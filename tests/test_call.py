@@ -162,3 +162,46 @@ def test_options_say_what_they_accept(options: dict[str, Any], sentence: str) ->
     """A word that is true to Python must not make a payment go out twice."""
     with pytest.raises(ValueError, match=re.escape(sentence)):
         CallOptions(**options)
+
+
+@pytest.mark.parametrize("module", LIBRARIES)
+def test_a_request_may_be_derived_for_another_address(module: ModuleType) -> None:
+    """With the `Host` of that address, whatever the body."""
+    library: Any = module
+    request = library.Request("POST", "http://one:1/v1/chat?a=b", content=b"body", headers={"X-Mine": "kept"})
+    fresh = derive(request, url=request.url.copy_with(host="two", port=2))
+    assert (str(fresh.url), fresh.headers["host"]) == ("http://two:2/v1/chat?a=b", "two:2")
+    assert (fresh.read(), fresh.headers["x-mine"]) == (b"body", "kept")
+    assert (str(request.url), request.headers["host"]) == ("http://one:1/v1/chat?a=b", "one:1")
+
+
+@pytest.mark.parametrize("module", LIBRARIES)
+def test_a_request_may_be_derived_with_another_body(module: ModuleType) -> None:
+    """What tells the length of the old one does not go along."""
+    library: Any = module
+    request = library.Request("POST", "http://one/", content=iter([b"a", b"b"]), headers={"Content-Type": "text/plain"})
+    fresh = derive(request, content=b"another")
+    assert fresh.read() == b"another"
+    assert fresh.headers["content-length"] == "7"
+    assert "transfer-encoding" not in fresh.headers
+    assert fresh.headers["content-type"] == "text/plain"
+
+
+@pytest.mark.parametrize("module", LIBRARIES)
+def test_a_request_may_be_derived_without_some_headers(module: ModuleType) -> None:
+    """Repeated headers that stay, stay repeated."""
+    library: Any = module
+    headers = [("Authorization", "secret"), ("X-Many", "1"), ("X-Many", "2")]
+    request = library.Request("GET", "http://one/", headers=headers)
+    fresh = derive(request, without=("authorization",), method="HEAD", headers={"X-New": "yes"})
+    assert fresh.method == "HEAD"
+    assert "authorization" not in fresh.headers
+    assert fresh.headers.get_list("x-many") == ["1", "2"]
+    assert fresh.headers["x-new"] == "yes"
+    assert request.headers["authorization"] == "secret"
+
+
+@pytest.mark.parametrize("value", ["high", 1.5, True])
+def test_a_priority_is_a_whole_number(value: object) -> None:
+    with pytest.raises(ValueError, match=re.escape(f"CallOptions.priority is a whole number, not {value!r}")):
+        CallOptions(priority=value)  # type: ignore[arg-type]

@@ -20,8 +20,9 @@ class Cookies:
         """Write all of it on the answer that the caller gets; but nothing that another host said than the one asked."""
         home = _site(request)
         lines = [line for site, lines in self._baked if site == home for line in lines]
-        rest = [line for line in response.headers.raw if line[0].lower() != b"set-cookie"]
-        if len(rest) + len(lines) != len(response.headers.raw):
+        there = [line for line in response.headers.raw if line[0].lower() == b"set-cookie"]
+        if there != lines:
+            rest = [line for line in response.headers.raw if line[0].lower() != b"set-cookie"]
             response.headers = type(response.headers)([*rest, *lines])
 
 
