@@ -53,6 +53,34 @@ class DeadlineExceededError(ResilienceError):
         super().__init__(message)
 
 
+class ConcurrencyLimitError(ResilienceError):
+    """A limit on calls at once had no place for the call: it was refused without being sent.
+
+    `limiter` names the limit, `why` is `queue_full` or `waited_too_long`, `limit` is how many calls it lets out at
+    once, `in_use` how many of its places were taken (also by calls that were given up and that the server is probably
+    still working on), `waiting` how many calls waited for one, `waited` the seconds that this call had waited.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        limiter: str = "",
+        why: str = "",
+        limit: int = 0,
+        in_use: int = 0,
+        waiting: int = 0,
+        waited: float = 0.0,
+    ) -> None:
+        self.limiter = limiter
+        self.why = why
+        self.limit = limit
+        self.in_use = in_use
+        self.waiting = waiting
+        self.waited = waited
+        super().__init__(message)
+
+
 class StackError(ValueError):
     """The policies of a stack contradict each other. The message says which, and what to do."""
 
