@@ -156,17 +156,19 @@ class ResumeDenied(Event):
 
 @dataclass(frozen=True, slots=True)
 class CircuitOpened(Event):
-    """A circuit opened; the next probe is admitted after `retry_after` seconds."""
+    """A circuit opened; the next probe is admitted after `retry_after` seconds, and none where a hand holds it open."""
 
     level: ClassVar[int] = logging.WARNING
     circuit: str
-    retry_after: float
+    retry_after: float | None
     reason: str = ""
-    """`failures`, `failure_rate`, `slow_calls`, `retry_after`, `probe` or `by_hand`, where it is known."""
+    """`failures`, `failure_rate`, `slow_calls`, `probe` or `by_hand`, where it is known; `retry_after` where the server
+    asked for more rest than these would have given it."""
 
     def __str__(self) -> str:
         why = f" ({self.reason.replace('_', ' ')})" if self.reason not in {"", "failures"} else ""
-        return f"circuit for {self.circuit} opened{why}; next probe in {self.retry_after:.1f} s"
+        when = "no probe until it is let go" if self.retry_after is None else f"next probe in {self.retry_after:.1f} s"
+        return f"circuit for {self.circuit} opened{why}; {when}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,7 +98,7 @@ def _counts(policies: Sequence[Policy]) -> Iterator[str]:
     breakers = [policy.failures for policy in policies if isinstance(policy, CircuitBreaker)]
     for attempts in retries:
         for failures in breakers:
-            if 1 < attempts >= failures:
+            if failures is not None and 1 < attempts >= failures:
                 yield (
                     f"CircuitBreaker.failures ({failures}) is not above Retry.attempts ({attempts}), "
                     f"so one bad call opens the circuit by itself: raise it above {attempts}"

@@ -127,7 +127,7 @@ def test_giving_up_is_an_event() -> None:
 def test_changes_of_a_circuit_are_told_to_the_call_that_caused_them() -> None:
     breaker, clock = CircuitBreaker(failures=1, open_seconds=2), VirtualTime()
     name = "http://foundry.local:5273"
-    assert CircuitOpened(name, 2) in rehearse(breaker, failed(), clock=clock).events
+    assert CircuitOpened(name, 2, "failures") in rehearse(breaker, failed(), clock=clock).events
     clock.pass_(2)
     told = rehearse(breaker, ok(), clock=clock).events
     assert [event for event in told if isinstance(event, (CircuitHalfOpened, CircuitClosed))] == [

@@ -31,6 +31,19 @@ def count(name: str, value: int, *, at_least: int = 1) -> None:
         raise ValueError(f"{name} is at least {at_least}, not {value!r}")
 
 
+def share(name: str, value: float) -> None:
+    """Raise unless the value is a share of a whole: more than 0, and 1 at most."""
+    number(name, value, above=0.0)
+    if value > 1:
+        raise ValueError(f"{name} is at most 1, not {value!r}")
+
+
+def switch(name: str, value: object) -> None:
+    """Raise unless the value is True or False."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} is True or False, not {value!r}")
+
+
 def _is_a(value: object, kinds: tuple[type, ...]) -> bool:
     """What the annotations promise, for callers without a type checker."""
     return isinstance(value, kinds)

@@ -5,16 +5,19 @@ held, so a slow call holds nobody up, and the same circuit serves threads, async
 counters, thresholds, transitions, listeners and storage; a known outcome is replayed into its state with a
 function that returns or raises at once. What stands here is what pybreaker leaves open:
 
-    closed ──(fail_max failures in a row)──▶ open ──(open_seconds)──▶ half-open ──(probe succeeds)──▶ closed
-                                              ▲                           │
-                                              └───────(probe fails)───────┘
+    closed ──(too many failures or slow calls)──▶ open ──(its time is up)──▶ half-open ──(probe succeeds)──▶ closed
+                                                   ▲                             │
+                                                   └────────(probe fails)────────┘
 
+* rates: a window of the last calls beside pybreaker's count of failures in a row; it opens the circuit by `open()`;
+* how long it stays open: longer with each probe that fails, and as long as the server asks;
 * one probe at a time in half-open, by a lease that runs out, so that a lost probe can't jam the circuit;
 * an epoch, which every transition ends: results of calls that were admitted in an earlier one are dropped;
 * a neutral outcome (`release`): a cancelled call says nothing about the server;
+* a hand that holds it open or closed, whatever is counted;
 * monotonic time: a step of the wall clock neither prolongs nor ends a break;
-* one lock, ours and pybreaker's the same: with two, a listener that calls through the same client while somebody opens
-  the circuit by hand would take them in the other order.
+* one lock, ours and pybreaker's the same, and listeners are called, in order, when it is free: they may block, call
+  through this circuit, or through another whose listener calls through this one.
 
 What the storage raises passes: before anything is sent where it can't be asked, and instead of the answer where the
 outcome can't be written down. No permit is lost by it: the lease is given back first.
@@ -23,11 +26,14 @@ outcome can't be written down. No permit is lost by it: the lease is given back 
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from operator import methodcaller
+from typing import TYPE_CHECKING, Any
 
 import pybreaker
 
@@ -39,6 +45,34 @@ from resilient_foundry.events import (
     CircuitListenerFailed,
     CircuitOpened,
 )
+from resilient_foundry.policies.window import Window
+
+if TYPE_CHECKING:
+    from resilient_foundry.policies.breaker import CircuitBreaker
+
+_CLOSED, _OPEN, _HALF_OPEN = pybreaker.STATE_CLOSED, pybreaker.STATE_OPEN, pybreaker.STATE_HALF_OPEN
+_NO_EPOCH = -1
+"""Of permits that were given by hand, or to a listener: their results are dropped."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CircuitSnapshot:
+    """What a circuit knew at one moment. Rates are shares of the `calls` in its window; None where none is counted."""
+
+    name: str
+    state: str
+    """`closed`, `open` or `half-open`."""
+    forced: bool
+    """Whether a hand holds it there."""
+    failures: int
+    """Failures in a row."""
+    calls: int
+    failure_rate: float | None
+    slow_rate: float | None
+    opened: float | None
+    """The monotonic moment since which it is open; None where it is not, or nobody has called since."""
+    retry_after: float | None
+    """Seconds until a probe is admitted; None where it is not open, or held so."""
 
 
 class _ServerFailedError(Exception):
@@ -56,22 +90,26 @@ class Permit:
     """Admission of one call. Exactly one of its answers counts; later ones are ignored.
 
     Only a failure may still follow a release, when it turns out that a deadline, and not the caller, cancelled the
-    call; and a good beginning, when what began well ends badly.
+    call; and a good beginning, when what began well ends badly. Before its answer is given it may be noted that the
+    call was `slow`, and how many seconds of rest the server `asked` for.
     """
 
-    __slots__ = ("_circuit", "_epoch", "_lease", "_settled", "_spent")
+    __slots__ = ("_circuit", "_settled", "_spent", "admitted", "asked", "epoch", "lease", "slow")
 
-    def __init__(self, circuit: Circuit, epoch: int, lease: _Lease | None) -> None:
+    def __init__(self, circuit: Circuit, admitted: float, epoch: int, lease: _Lease | None) -> None:
         self._circuit = circuit
-        self._epoch = epoch
-        self._lease = lease
         self._settled = False
         self._spent = False
+        self.admitted = admitted
+        self.epoch = epoch
+        self.lease = lease
+        self.slow = False
+        self.asked = 0.0
 
     @property
     def is_probe(self) -> bool:
         """Whether the circuit waits for this call's outcome."""
-        return self._lease is not None
+        return self.lease is not None
 
     def success(self, now: float) -> list[CircuitEvent]:
         """The server did its work."""
@@ -82,12 +120,7 @@ class Permit:
         if self._spent or self._settled:
             return []
         self._settled = True
-        with self._circuit.lock:
-            is_news = self._epoch == self._circuit.epoch
-            changes = self._circuit.settle(self._epoch, self._lease, now, _succeed)
-            if is_news:
-                self._epoch = self._circuit.epoch
-        return changes
+        return self._circuit.settle(self, now, _succeed, goes_on=True)
 
     def failure(self, now: float) -> list[CircuitEvent]:
         """The server failed."""
@@ -98,51 +131,53 @@ class Permit:
         if self._spent or self._settled:
             return []
         self._settled = True
-        return self._circuit.settle(self._epoch, self._lease, now, None)
+        return self._circuit.settle(self, now, None)
 
     def _settle(self, now: float, replay: Callable[[], None]) -> list[CircuitEvent]:
         if self._spent:
             return []
         self._spent = True
-        return self._circuit.settle(self._epoch, self._lease, now, replay)
+        return self._circuit.settle(self, now, replay)
 
 
 class Circuit:
-    """One circuit, for one origin. Give it `now`, monotonic seconds; it reads no clock."""
+    """One circuit, for one origin. Give it `now`, monotonic seconds (`time.monotonic()`); it reads no clock."""
 
     def __init__(
-        self,
-        name: str,
-        *,
-        failures: int,
-        open_seconds: float,
-        successes: int,
-        probe_lease: float,
-        storage: pybreaker.CircuitBreakerStorage | None,
+        self, name: str, rules: CircuitBreaker, storage: pybreaker.CircuitBreakerStorage | None = None
     ) -> None:
         self.name = name
-        self._open_seconds = open_seconds
-        self._probe_lease = probe_lease
-        self.lock = threading.RLock()  # re-entrant: a listener may call through the same client
+        self.lock = threading.RLock()  # re-entrant: pybreaker takes it once more
         self.epoch = 0
         """How many transitions there were."""
-        self._opened: float | None = None
+        self.forced: str | None = None
+        """The state that a hand holds it in, if one does."""
+        self._rules = rules
+        self._counts_rates = rules.failure_rate is not None or rules.slow_seconds is not None
+        self._window = Window(rules.window)
         self._leases: list[_Lease] = []
-        self._replaying = False
+        self._opened: float | None = None
+        self._opening: object = None  # by its time on the storage's clock: another process may open it anew
+        self._next_open_for = rules.open_seconds
+        self._open_for = rules.open_seconds
+        self._asked_until = 0.0
+        self._inside = False
+        self._reason = ""
+        self._now = 0.0
         self._told: list[CircuitEvent] = []
-        self._storage = storage or pybreaker.CircuitMemoryStorage(pybreaker.STATE_CLOSED)
-        self.breaker = self._made(failures, successes, [_Transitions(self)])
+        self._unheard: deque[tuple[Any, Callable[[Any], None]]] = deque()
+        self._teller: int | None = None
+        self._storage = storage or pybreaker.CircuitMemoryStorage(_CLOSED)
+        self.breaker = self._made([_Transitions(self)], rules.open_seconds)
         """pybreaker's own object, for its listeners, its counters, and `open()` and `close()` by hand."""
         _circuits.add(self)
 
-    def _made(
-        self, failures: int, successes: int, listeners: Sequence[pybreaker.CircuitBreakerListener]
-    ) -> pybreaker.CircuitBreaker:
+    def _made(self, listeners: Sequence[pybreaker.CircuitBreakerListener], open_for: float) -> pybreaker.CircuitBreaker:
         return _Breaker(
             self,
-            fail_max=failures,
-            reset_timeout=self._open_seconds,
-            success_threshold=successes,
+            fail_max=self._rules.failures or sys.maxsize,
+            reset_timeout=open_for,
+            success_threshold=self._rules.successes,
             listeners=listeners,
             state_storage=self._storage,
             name=self.name,
@@ -152,83 +187,260 @@ class Circuit:
     @property
     def state(self) -> str:
         """`closed`, `open` or `half-open`."""
-        return self.breaker.current_state
+        return self.forced or self.breaker.current_state
+
+    def snapshot(self, now: float) -> CircuitSnapshot:
+        """What the circuit knows at this moment; looking changes nothing."""
+        with self.lock:
+            state = self.state
+            is_open = state == _OPEN and self.forced is None
+            opened = self._opened if is_open else None
+            window = self._window
+            window.turn(now)
+            share = 1.0 / window.calls if window.calls else 0.0
+            return CircuitSnapshot(
+                name=self.name,
+                state=state,
+                forced=self.forced is not None,
+                failures=self.breaker.fail_counter,
+                calls=window.calls,
+                failure_rate=window.failures * share if self._rules.failure_rate is not None else None,
+                slow_rate=window.slow * share if self._rules.slow_seconds is not None else None,
+                opened=opened,
+                retry_after=max(0.0, (now if opened is None else opened) + self._open_for - now) if is_open else None,
+            )
+
+    def force_open(self) -> None:
+        """Hold it open from now on: every call is refused, whatever is counted, until `unforce()`."""
+        self._force(_OPEN)
+
+    def force_closed(self) -> None:
+        """Hold it closed from now on: every call goes out and none is counted, until `unforce()`."""
+        self._force(_CLOSED)
+
+    def unforce(self) -> None:
+        """Take the hand off it. One that was held open admits a probe at once, one that was held closed is closed."""
+        self._force(None)
+
+    def _force(self, state: str | None) -> None:
+        with self.lock:
+            self._inside, self._reason = True, "by_hand"
+            was, self.forced = self.forced, state
+            try:
+                if state == _OPEN:
+                    self.breaker.open()
+                elif state == _CLOSED:
+                    self.breaker.close()
+                elif was == _OPEN:
+                    self.breaker.half_open()
+            finally:
+                self._inside, self._reason = False, ""
+        self.tell_later(self.call_listeners())
 
     def admit(self, now: float) -> tuple[Permit, list[CircuitEvent]]:
         """A permit for one call, and what changed; raises `CircuitOpenError`."""
         with self.lock:
-            state = self.breaker.state.name
-            if state == pybreaker.STATE_CLOSED:
-                return Permit(self, self.epoch, None), self._changes()
-            if state == pybreaker.STATE_OPEN:
-                if self._opened is None:  # opened by hand or by another process: its time starts when it is first seen
-                    self._opened = now
-                left = self._opened + self._open_seconds - now
-                if left > 0:
-                    raise CircuitOpenError(
-                        f"circuit for {self.name} is open; next probe in {left:.1f} s",
-                        circuit=self.name,
-                        retry_after=left,
-                    )
-                self.breaker.half_open()
-            self._leases = [lease for lease in self._leases if lease.ends > now]
-            if self._leases:
+            self._inside = True
+            try:
+                permit, told = self._admit(now), self._changes()
+            finally:
+                self._inside = False
+        if self._unheard:
+            try:
+                told += self.call_listeners()
+            except BaseException:  # a listener was interrupted: nobody would give the permit back
+                permit.release(now)
+                raise
+        return permit, told
+
+    def _admit(self, now: float) -> Permit:
+        if self.forced is not None:
+            if self.forced == _OPEN:
                 raise CircuitOpenError(
-                    f"circuit for {self.name} is open; a probe is under way, and its result decides", circuit=self.name
+                    f"circuit for {self.name} is held open by hand; nothing is sent until it is let go",
+                    circuit=self.name,
                 )
-            lease = _Lease(ends=now + self._probe_lease)
-            self._leases.append(lease)
-            return Permit(self, self.epoch, lease), self._changes()
+            return Permit(self, now, _NO_EPOCH, None)
+        if self._is_a_listeners_own():
+            return Permit(self, now, _NO_EPOCH, None)
+        state = self.breaker.state.name
+        if state == _CLOSED:
+            return Permit(self, now, self.epoch, None)
+        if state == _OPEN:
+            left = self._opened_at(now) + self._open_for - now
+            if left > 0:
+                raise CircuitOpenError(
+                    f"circuit for {self.name} is open; next probe in {left:.1f} s",
+                    circuit=self.name,
+                    retry_after=left,
+                )
+            self.breaker.half_open()
+        self._leases = [lease for lease in self._leases if lease.ends > now]
+        if self._leases:
+            raise CircuitOpenError(
+                f"circuit for {self.name} is open; a probe is under way, and its result decides", circuit=self.name
+            )
+        lease = _Lease(ends=now + self._rules.probe_lease)
+        self._leases.append(lease)
+        return Permit(self, now, self.epoch, lease)
+
+    def _opened_at(self, now: float) -> float:
+        """When it opened: where a hand or another process did that, when it was first seen."""
+        opening = self._storage.opened_at
+        if self._opened is None:
+            self._opened, self._opening = now, opening
+        elif opening != self._opening:  # the probe of another process failed
+            self._grow()
+            self._opened, self._opening, self._open_for = now, opening, self._next_open_for
+        return self._opened
 
     def settle(
-        self, epoch: int, lease: _Lease | None, now: float, replay: Callable[[], None] | None
+        self, permit: Permit, now: float, replay: Callable[[], None] | None, *, goes_on: bool = False
     ) -> list[CircuitEvent]:
-        """Take the outcome of a permit; called by the permit, once."""
+        """Take the outcome of a permit; called by the permit, once. With `goes_on`, another may follow."""
         with self.lock:
-            if lease is not None:
-                self._leases = [other for other in self._leases if other is not lease]
-            if replay is not None and not self._replaying:  # what a listener's own call meets is no news
-                state = self.breaker.state  # one look; it may end the epoch
-                if epoch == self.epoch and state.name != pybreaker.STATE_OPEN:
-                    self._replay(state, replay)
-                    if self._opened is None and self.breaker.current_state == pybreaker.STATE_OPEN:
-                        self._opened = now
-            return self._changes()
+            self._inside = True
+            try:
+                if permit.lease is not None:
+                    self._leases = [other for other in self._leases if other is not permit.lease]
+                if replay is not None and self.forced is None:
+                    state = self.breaker.state  # one look; it may end the epoch
+                    if permit.epoch == self.epoch:
+                        if state.name != _OPEN:
+                            self._judge(state, permit, now, replay)
+                        if goes_on:
+                            permit.epoch = self.epoch
+                told = self._changes()
+            finally:
+                self._inside, self._reason = False, ""
+        if self._unheard:
+            told += self.call_listeners()
+        return told
+
+    def _judge(
+        self, state: pybreaker.CircuitBreakerState, permit: Permit, now: float, replay: Callable[[], None]
+    ) -> None:
+        """Count an outcome, and open or close over it."""
+        epoch, probing, self._now = self.epoch, state.name == _HALF_OPEN, now
+        if probing and permit.slow:  # a server that is still too slow
+            replay = _fail
+        if replay is _succeed:
+            self._asked_until = 0.0
+        elif permit.asked:
+            self._asked_until = max(self._asked_until, now + permit.asked)
+        self._reason = "probe" if probing else "failures"
+        self._replay(state, replay)
+        if self._counts_rates and self.epoch == epoch and not probing:
+            self._window.record(now, failed=replay is _fail, slow=permit.slow)
+            self._reason = self._too_many()
+            if self._reason:
+                self.breaker.open()
+        if self._opened is None and self.epoch != epoch and self.breaker.current_state == _OPEN:
+            self._opened_at(now)
+
+    def _too_many(self) -> str:
+        """Which rate of the window is too high, if one is."""
+        window, rules = self._window, self._rules
+        if window.calls >= rules.minimum_calls:
+            if rules.failure_rate is not None and window.failures >= rules.failure_rate * window.calls:
+                return "failure_rate"
+            if rules.slow_seconds is not None and window.slow >= rules.slow_rate * window.calls:
+                return "slow_calls"
+        return ""
 
     def _replay(self, state: pybreaker.CircuitBreakerState, outcome: Callable[[], None]) -> None:
         """As `breaker.call` does, which would look anew, and refuse what another process has cut off since."""
-        self._replaying = True
         try:
             state.call(outcome)
         except _ServerFailedError as replayed:
             # pybreaker's frames hold it in a cycle, and it would hold the caller's own error in there too
             replayed.__context__ = replayed.__traceback__ = None
-        finally:
-            self._replaying = False
 
-    def moved(self, state: str) -> None:
+    def moved(self, old: str, new: str) -> None:
         """A transition happened, whoever caused it; called by pybreaker, under its lock."""
         self.epoch += 1
         self._leases = []
         self._opened = None
-        if state == pybreaker.STATE_OPEN:
-            self._told.append(CircuitOpened(self.name, self._open_seconds))
-        elif state == pybreaker.STATE_HALF_OPEN:
+        if self._counts_rates:
+            self._window.clear()
+        if new == _OPEN:
+            if old == _HALF_OPEN:
+                self._grow()
+            self._told.append(self._has_opened())
+        elif new == _HALF_OPEN:
             self._told.append(CircuitHalfOpened(self.name))
         else:
+            self._next_open_for = self._rules.open_seconds
             self._told.append(CircuitClosed(self.name))
+        self._asked_until = 0.0
 
-    def hear_of(self, listener: object, error: Exception) -> None:
-        """A listener failed; called by pybreaker's circuit, under its lock."""
-        self._told.append(CircuitListenerFailed(self.name, type(listener).__name__, type(error).__name__))
+    def _has_opened(self) -> CircuitOpened:
+        """How long it stays open, and why."""
+        reason = self._reason if self._inside else "by_hand"
+        self._open_for = self._next_open_for
+        asked = min(self._asked_until - self._now, self._longest_open)
+        if asked > self._open_for and reason not in {"", "by_hand"}:
+            self._open_for, reason = asked, "retry_after"
+        self.breaker.reset_timeout = self._open_for  # what pybreaker would have it be
+        return CircuitOpened(self.name, None if self.forced == _OPEN else self._open_for, reason)
+
+    def _grow(self) -> None:
+        """A probe failed: stay open longer the next time."""
+        self._next_open_for = min(self._next_open_for * self._rules.growth, self._longest_open)
+
+    @property
+    def _longest_open(self) -> float:
+        return max(self._rules.longest_open, self._rules.open_seconds)
+
+    def _is_a_listeners_own(self) -> bool:
+        """Whether a listener, in this thread, calls through its own circuit: its alert goes out, and is no news."""
+        return self._teller is not None and self._teller == threading.get_ident()
+
+    def hear(self, listener: Any, call: Callable[[Any], None]) -> None:
+        """A listener, anybody's, is to be called when the lock is free; called by pybreaker, under it."""
+        self._unheard.append((listener, call))
+
+    def call_listeners(self) -> list[CircuitEvent]:
+        """Call those who listen, in order, one at a time and without the lock; gives what is to be told after it.
+
+        Whoever comes while another thread does it goes on: that thread will see what has been added. A listener that
+        is at work here takes no part in what its own calls cause, either.
+        """
+        with self.lock:
+            if self._inside or self._teller is not None:
+                return []
+            self._teller = threading.get_ident()
+        try:
+            while True:
+                with self.lock:
+                    if not self._unheard:
+                        self._teller = None
+                        return self._changes()
+                    listener, call = self._unheard.popleft()
+                try:
+                    call(listener)
+                except Exception as error:  # noqa: BLE001 - somebody else's code
+                    failure = CircuitListenerFailed(self.name, type(listener).__name__, type(error).__name__)
+                    self._told.append(failure)
+        except BaseException:
+            self._teller = None
+            raise
+
+    def tell_later(self, changes: list[CircuitEvent]) -> None:
+        """What was done by hand is told to the next call."""
+        if changes:
+            with self.lock:
+                self._told[:0] = changes
 
     def after_fork(self) -> None:
         """A lock that another thread held at the fork is never free again in the child, ours and pybreaker's alike."""
         self.lock = threading.RLock()
         self._leases = []
-        self._replaying = False
+        self._inside = False
+        self._teller = None
+        self._unheard.clear()
         old: Any = self.breaker  # pybreaker's annotations leave the type of a listener open
-        self.breaker = self._made(old.fail_max, old.success_threshold, old.listeners)
+        self.breaker = self._made(old.listeners, old.reset_timeout)
 
     def _changes(self) -> list[CircuitEvent]:
         """What is to be told once the lock is free."""
@@ -237,7 +449,7 @@ class Circuit:
 
 
 class _Breaker(pybreaker.CircuitBreaker):
-    """pybreaker's circuit, under our lock. What its listeners raise is told, and fails no call."""
+    """pybreaker's circuit, under our lock. Its listeners are called when the lock is free."""
 
     def __init__(self, circuit: Circuit, **settings: Any) -> None:  # pybreaker's own settings
         self._circuit = weakref.ref(circuit)
@@ -246,41 +458,71 @@ class _Breaker(pybreaker.CircuitBreaker):
 
     def add_listener(self, listener: Any) -> None:
         """Register a listener."""
-        super().add_listener(_Guarded(listener, self._circuit))
+        super().add_listener(_Deferred(listener, self._circuit))
+
+    def open(self) -> bool:
+        """Open the circuit by hand, for its time."""
+        try:
+            return super().open()
+        finally:
+            self._call_listeners()
+
+    def half_open(self) -> None:
+        """Have the circuit admit a probe."""
+        try:
+            super().half_open()
+        finally:
+            self._call_listeners()
+
+    def close(self) -> None:
+        """Close the circuit by hand."""
+        try:
+            super().close()
+        finally:
+            self._call_listeners()
+
+    def call(self, func: Any, *args: Any, **kwargs: Any) -> Any:
+        """Call a function under pybreaker's own rules, without ours; its lock is held meanwhile."""
+        try:
+            return super().call(func, *args, **kwargs)
+        finally:
+            self._call_listeners()
+
+    def _call_listeners(self) -> None:
+        circuit = self._circuit()
+        if circuit is not None:
+            circuit.tell_later(circuit.call_listeners())
 
 
-class _Guarded(pybreaker.CircuitBreakerListener):
-    """One listener. pybreaker calls it under its lock, and in the middle of a transition."""
+class _Deferred(pybreaker.CircuitBreakerListener):
+    """One listener. pybreaker calls it under its lock, in the middle of a transition; it is told of that later."""
 
     def __init__(self, listener: Any, circuit: weakref.ref[Circuit]) -> None:
         self._listener = listener
         self._circuit = circuit
 
     def __eq__(self, other: object) -> bool:
-        """Equal to what it guards, by which pybreaker finds it to remove it."""
+        """Equal to what it stands for, by which pybreaker finds it to remove it."""
         return self is other or bool(self._listener == other)
 
     __hash__ = None  # type: ignore[assignment]  # nothing keeps listeners in a set
 
     def before_call(self, cb: Any, func: Any, *args: Any, **kwargs: Any) -> None:
-        self._guard("before_call", cb, func, *args, **kwargs)
+        self._hear(methodcaller("before_call", cb, func, *args, **kwargs))
 
     def success(self, cb: Any) -> None:
-        self._guard("success", cb)
+        self._hear(methodcaller("success", cb))
 
     def failure(self, cb: Any, exc: Any) -> None:
-        self._guard("failure", cb, exc)
+        self._hear(methodcaller("failure", cb, exc))
 
     def state_change(self, cb: Any, old_state: Any, new_state: Any) -> None:
-        self._guard("state_change", cb, old_state, new_state)
+        self._hear(methodcaller("state_change", cb, old_state, new_state))
 
-    def _guard(self, method: str, *args: Any, **kwargs: Any) -> None:
-        try:
-            getattr(self._listener, method)(*args, **kwargs)
-        except Exception as error:  # noqa: BLE001 - somebody else's code
-            circuit = self._circuit()
-            if circuit is not None:
-                circuit.hear_of(self._listener, error)
+    def _hear(self, call: Callable[[Any], None]) -> None:
+        circuit = self._circuit()
+        if circuit is not None:
+            circuit.hear(self._listener, call)
 
 
 class _Transitions(pybreaker.CircuitBreakerListener):
@@ -290,7 +532,7 @@ class _Transitions(pybreaker.CircuitBreakerListener):
     def state_change(self, cb: Any, old_state: Any, new_state: Any) -> None:  # noqa: ARG002 - pybreaker's signature
         circuit = self._circuit()
         if circuit is not None:
-            circuit.moved(new_state.name)
+            circuit.moved(old_state.name, new_state.name)
 
 
 def _succeed() -> None:

@@ -11,7 +11,7 @@ import pybreaker
 import pytest
 
 from resilient_foundry import AttemptTimeout, CircuitBreaker, CircuitOpenError, Deadline, Stack, StreamGuard
-from resilient_foundry.events import CallRejected, CircuitClosed
+from resilient_foundry.events import CallRejected, CircuitClosed, CircuitHalfOpened, CircuitOpened, CircuitProbed
 from resilient_foundry.faults import Verdict
 from resilient_foundry.flow import Flow, Proceed, Request, Response
 from resilient_foundry.policies.origin import origin
@@ -27,6 +27,7 @@ from resilient_foundry.testing import (
     lost,
     ok,
     rehearse,
+    unsent,
 )
 
 URL = "http://foundry.local:5273/v1/models"
@@ -591,6 +592,317 @@ def test_a_last_attempt_that_loses_its_answer_is_counted_once() -> None:
     assert breaker.circuit(httpx.URL(URL)).breaker.fail_counter == 1
 
 
+# Rates, and how long it stays open
+
+
+def test_slow_is_what_takes_long_to_the_head_of_its_answer() -> None:
+    breaker, clock = CircuitBreaker(slow_seconds=2.0, minimum_calls=1), VirtualTime()
+    rehearse(breaker, Answer(chunks=(b"a", b"b"), pause=5.0, after=1.9), url=URL, clock=clock)
+    assert state_of(breaker) == "closed"
+    rehearse(breaker, ok(after=2.0), url=URL, clock=clock)
+    assert state_of(breaker) == "open"
+
+
+def test_slow_is_a_stream_that_takes_long_to_its_first_event_with_content() -> None:
+    breaker, clock = CircuitBreaker(slow_seconds=2.0, minimum_calls=1), VirtualTime()
+    role = '{"choices": [{"delta": {"role": "assistant"}}]}'
+    rehearse(guarded(breaker), events("hello", *["more"] * 9, "[DONE]", pause=1.0), url=URL, clock=clock)
+    assert state_of(breaker) == "closed"
+    rehearse(guarded(breaker), events(role, "hello", "[DONE]", pause=1.0), url=URL, clock=clock)
+    assert state_of(breaker) == "open"
+
+
+def test_the_wait_before_an_attempt_makes_no_call_slow() -> None:
+    """A queue of ours says nothing of the server."""
+    breaker, clock = CircuitBreaker(slow_seconds=2.0, minimum_calls=1), VirtualTime()
+
+    class Queue:
+        def flow(self, request: Request, proceed: Proceed) -> Flow[Response]:
+            clock.pass_(60.0)
+            return (yield from proceed(request))
+
+    rehearse(Stack(breaker, Queue()), ok(after=1.0), url=URL, clock=clock)
+    assert state_of(breaker) == "closed"
+    assert breaker.circuit(URL).snapshot(clock.now).calls == 1
+
+
+def test_a_call_without_an_answer_may_have_been_slow_too() -> None:
+    breaker, clock = CircuitBreaker(slow_seconds=2.0, minimum_calls=1, failures=9), VirtualTime()
+    rehearse(breaker, lost(after=3.0), url=URL, clock=clock)
+    assert state_of(breaker) == "open"
+
+
+def test_a_503_that_opens_it_says_for_how_long() -> None:
+    breaker, clock = CircuitBreaker(failures=1), VirtualTime()
+    history = rehearse(breaker, busy(retry_after=20), url=URL, clock=clock)
+    assert CircuitOpened("http://foundry.local:5273", 20.0, "retry_after") in history.events
+    clock.pass_(19.9)
+    assert rehearse(breaker, url=URL, clock=clock).sent == 0
+    clock.pass_(0.1)
+    assert rehearse(breaker, ok(), url=URL, clock=clock).status == 200
+
+
+def test_a_date_does_as_well_as_seconds() -> None:
+    breaker = CircuitBreaker(failures=1)
+    answer = Answer(
+        status=503,
+        headers={"retry-after": "Sun, 06 Nov 1994 08:50:07 GMT", "date": "Sun, 06 Nov 1994 08:49:37 GMT"},
+    )
+    history = rehearse(breaker, answer, url=URL)
+    assert CircuitOpened("http://foundry.local:5273", 30.0, "retry_after") in history.events
+
+
+def test_one_429_closes_the_way_to_nobody_however_long_it_asks_for_rest() -> None:
+    """It may speak of one caller only."""
+    assert state_after(busy(status=429, retry_after=30)) == "closed"
+
+
+# A cheap question before an expensive one
+
+
+STATUS = "/status"
+CircuitEvents = (CircuitOpened, CircuitHalfOpened, CircuitClosed, CircuitProbed)
+
+
+def expensive(breaker: CircuitBreaker, *answers: Said, clock: VirtualTime, **settings: Any) -> History:
+    """A call that costs the server much: a POST with a body."""
+    return rehearse(
+        breaker, *answers, url=URL.replace("models", "chat"), method="POST", content=b"prompt", clock=clock, **settings
+    )
+
+
+def asked(history: History) -> list[tuple[str, str]]:
+    return [(request.method, request.url.path) for request in history.script.requests]
+
+
+def test_a_cheap_probe_goes_out_before_the_callers_own_call() -> None:
+    breaker, clock = open_after(probe=STATUS)
+    clock.pass_(5)
+    history = expensive(breaker, ok(b"running"), ok(b"answer"), clock=clock)
+    assert asked(history) == [("GET", "/status"), ("POST", "/v1/chat")]
+    assert history.script.bodies == [b"", b"prompt"]
+    assert history.content == b"answer"
+    assert [event for event in history.events if isinstance(event, CircuitEvents)] == [
+        CircuitHalfOpened("http://foundry.local:5273"),
+        CircuitProbed("http://foundry.local:5273", works=True),
+        CircuitClosed("http://foundry.local:5273"),
+    ]
+    assert history.script.closed == {1: 1, 2: 1}
+
+
+@pytest.mark.parametrize(
+    "answer", [failed(), busy(), unsent(), lost(), Answer(breaks="ReadError"), failed(408)], ids=repr
+)
+def test_a_cheap_probe_that_fails_opens_it_again_and_the_call_is_refused_unsent(answer: Said) -> None:
+    breaker, clock = open_after(probe=STATUS)
+    clock.pass_(5)
+    history = expensive(breaker, answer, clock=clock)
+    assert isinstance(history.error, CircuitOpenError)
+    assert history.error.retry_after == 10.0
+    assert asked(history) == [("GET", "/status")]
+    assert CircuitProbed("http://foundry.local:5273", works=False) in history.events
+    assert state_of(breaker) == "open"
+
+
+def test_what_a_cheap_probe_is_told_to_wait_is_the_break() -> None:
+    breaker, clock = open_after(probe=STATUS)
+    clock.pass_(5)
+    history = expensive(breaker, busy(retry_after=40), clock=clock)
+    assert isinstance(history.error, CircuitOpenError)
+    assert history.error.retry_after == 40.0
+
+
+@pytest.mark.parametrize("status", [401, 404, 405])
+def test_an_answer_that_blames_the_probe_shows_that_the_server_works(status: int) -> None:
+    breaker, clock = open_after(probe=STATUS)
+    clock.pass_(5)
+    assert expensive(breaker, failed(status), ok(), clock=clock).status == 200
+    assert state_of(breaker) == "closed"
+
+
+@pytest.mark.parametrize("answer", [busy(status=429), Failure(error="PoolTimeout")], ids=repr)
+def test_where_the_cheap_probe_teaches_nothing_the_call_itself_is_the_probe(answer: Said) -> None:
+    breaker, clock = open_after(probe=STATUS)
+    clock.pass_(5)
+    assert expensive(breaker, answer, failed(), clock=clock).status == 500
+    assert state_of(breaker) == "open"
+
+
+def test_as_many_cheap_probes_go_out_as_successes_are_asked_for() -> None:
+    breaker, clock = open_after(probe=STATUS, successes=3)
+    clock.pass_(5)
+    history = expensive(breaker, ok(), ok(), ok(), ok(b"answer"), clock=clock)
+    assert asked(history) == [("GET", "/status")] * 3 + [("POST", "/v1/chat")]
+    assert history.content == b"answer"
+
+
+def test_a_call_after_its_cheap_probe_is_a_call_like_any_other() -> None:
+    breaker, clock = open_after(failures=2, probe=STATUS)
+    clock.pass_(5)
+    assert expensive(breaker, ok(), failed(), clock=clock).status == 500
+    assert state_of(breaker) == "closed"
+
+
+def test_a_closed_circuit_sends_no_probe() -> None:
+    history = expensive(CircuitBreaker(probe=STATUS), ok(), clock=VirtualTime())
+    assert asked(history) == [("POST", "/v1/chat")]
+
+
+def test_a_cheap_probe_carries_the_callers_credentials_and_nothing_of_its_body() -> None:
+    breaker, clock = open_after(probe="/status?deep=1")
+    seen: list[httpx.Request] = []
+
+    class Dressed:
+        def flow(self, request: Request, proceed: Proceed) -> Flow[Response]:
+            for name, value in {
+                "authorization": "Bearer word",
+                "x-api-key": "key",
+                "content-type": "application/json",
+                "content-encoding": "gzip",
+                "idempotency-key": "1",
+                "if-none-match": "x",
+                "range": "bytes=0-",
+                "expect": "100-continue",
+            }.items():
+                request.headers[name] = value
+            return (yield from proceed(request))
+
+    clock.pass_(5)
+    history = rehearse(Stack(Dressed(), breaker), ok(), ok(), url=URL, method="POST", content=b"prompt", clock=clock)
+    seen = history.script.requests
+    assert str(seen[0].url) == "http://foundry.local:5273/status?deep=1"
+    assert dict(seen[0].headers) == {
+        "host": "foundry.local:5273",
+        "authorization": "Bearer word",
+        "x-api-key": "key",
+    }
+    assert seen[1].headers["content-length"] == "6"
+    assert seen[1].headers["idempotency-key"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("limits", "read"), [({"read": 60.0}, 3.0), ({"read": 1.0}, 1.0), ({"read": None}, 3.0), ({}, 3.0)]
+)
+def test_a_cheap_probe_is_not_waited_for_as_long_as_an_answer(limits: dict[str, float | None], read: float) -> None:
+    breaker, clock = open_after(probe=STATUS)
+    clock.pass_(5)
+    began = clock.now
+    history = expensive(breaker, ok(after=30.0), clock=clock, timeout=limits)
+    assert isinstance(history.error, CircuitOpenError)
+    assert clock.now - began == read
+
+
+def test_a_longer_limit_of_the_stack_does_not_hold_for_a_cheap_probe() -> None:
+    said_nothing: dict[str, float | None] = dict.fromkeys(("connect", "read", "write", "pool"), 5.0)
+    breaker, clock = open_after(probe=STATUS)
+    clock.pass_(5)
+    began = clock.now
+    rehearse(Stack(breaker, AttemptTimeout(read=50.0)), ok(after=30.0), url=URL, clock=clock, timeout=said_nothing)
+    assert clock.now - began == 3.0
+
+
+def test_an_endless_answer_to_a_cheap_probe_is_not_read() -> None:
+    breaker, clock = open_after(probe=STATUS)
+    clock.pass_(5)
+    began = clock.now
+    assert expensive(breaker, events(*["tick"] * 1000, pause=1.0), ok(), clock=clock).status == 200
+    assert clock.now - began < 3
+
+
+def test_a_cancelled_cheap_probe_gives_its_place_to_the_next_one() -> None:
+    breaker, clock = open_after(probe=STATUS)
+    clock.pass_(5)
+    rehearse(Stack(breaker, _Raising(KeyboardInterrupt())), url=URL, clock=clock)
+    assert state_of(breaker) == "half-open"
+    assert expensive(breaker, ok(), ok(), clock=clock).status == 200
+
+
+def test_a_judge_that_raises_over_a_cheap_probe_gives_its_place_back() -> None:
+    def judge(status: int, headers: Mapping[str, str], body: bytes) -> Verdict:
+        del headers, body
+        if status == 200:
+            raise ValueError("a mistake of mine")
+        return Verdict.SERVER
+
+    breaker, clock = open_after(probe=STATUS, judge=judge)
+    clock.pass_(5)
+    assert isinstance(expensive(breaker, ok(), clock=clock).error, ValueError)
+    assert asked(expensive(breaker, failed(), clock=clock)) == [("GET", "/status")]
+    assert state_of(breaker) == "open"
+
+
+def test_while_a_cheap_probe_is_under_way_others_are_refused() -> None:
+    breaker, clock = open_after(probe=STATUS)
+    clock.pass_(5)
+    meanwhile: list[History] = []
+
+    class Meanwhile:
+        def flow(self, request: Request, proceed: Proceed) -> Flow[Response]:
+            if not meanwhile:
+                meanwhile.append(expensive(breaker, clock=clock))
+            return (yield from proceed(request))
+
+    rehearse(Stack(breaker, Meanwhile()), ok(), ok(), url=URL, clock=clock)
+    assert meanwhile[0].sent == 0
+    assert isinstance(meanwhile[0].error, CircuitOpenError)
+
+
+def test_the_deadline_of_the_call_holds_for_its_cheap_probe() -> None:
+    breaker, clock = open_after(probe=STATUS)
+    clock.pass_(5)
+    began = clock.now
+    history = rehearse(Stack(Deadline(1.0), breaker), ok(after=30.0), url=URL, clock=clock)
+    assert history.error is not None
+    assert clock.now - began == pytest.approx(1.0)
+
+
+# A hand on it, and only watching
+
+
+def test_held_open_by_hand_nothing_is_sent() -> None:
+    breaker = CircuitBreaker()
+    breaker.circuit(URL).force_open()
+    history = rehearse(breaker, url=URL)
+    assert history.sent == 0
+    assert history.events[-1] == CallRejected("http://foundry.local:5273", None)
+
+
+def test_held_closed_by_hand_everything_is_sent() -> None:
+    breaker = CircuitBreaker(failures=1)
+    breaker.circuit(URL).force_closed()
+    assert [rehearse(breaker, failed(), url=URL).sent for _ in range(5)] == [1] * 5
+
+
+def test_one_that_only_watches_tells_what_it_would_have_refused_and_refuses_nothing() -> None:
+    breaker, clock = open_after(watch_only=True)
+    history = rehearse(breaker, ok(), url=URL, clock=clock)
+    assert history.status == 200
+    assert CallRejected("http://foundry.local:5273", 5.0, watched_only=True) in history.events
+    assert state_of(breaker) == "open", "what would have been refused teaches nothing"
+    clock.pass_(5)
+    rehearse(breaker, ok(), url=URL, clock=clock)
+    assert state_of(breaker) == "closed"
+
+
+def test_one_that_only_watches_sends_no_requests_of_its_own() -> None:
+    breaker, clock = open_after(watch_only=True, probe=STATUS)
+    clock.pass_(5)
+    assert asked(expensive(breaker, ok(), clock=clock)) == [("POST", "/v1/chat")]
+
+
+def test_a_hand_holds_open_also_what_only_watches() -> None:
+    breaker = CircuitBreaker(watch_only=True)
+    breaker.circuit(URL).force_open()
+    assert rehearse(breaker, url=URL).sent == 0
+
+
+def test_an_error_of_a_call_that_is_only_watched_is_as_it_would_be_without_a_breaker() -> None:
+    breaker, clock = open_after(watch_only=True)
+    error = rehearse(breaker, unsent(), url=URL, clock=clock).error
+    assert isinstance(error, httpx.ConnectError)
+    assert error.__context__ is None
+
+
 @pytest.mark.parametrize(
     ("settings", "error", "sentence"),
     [
@@ -599,6 +911,17 @@ def test_a_last_attempt_that_loses_its_answer_is_counted_once() -> None:
         ({"open_seconds": 0}, ValueError, r"CircuitBreaker\.open_seconds is more than 0, not 0"),
         ({"successes": 0}, ValueError, r"CircuitBreaker\.successes is at least 1, not 0"),
         ({"probe_lease": -1}, ValueError, r"CircuitBreaker\.probe_lease is more than 0, not -1"),
+        ({"failures": None}, ValueError, r"so failure_rate or slow_seconds is a number, not None"),
+        ({"failure_rate": 0}, ValueError, r"CircuitBreaker\.failure_rate is more than 0, not 0"),
+        ({"failure_rate": 1.1}, ValueError, r"CircuitBreaker\.failure_rate is at most 1, not 1\.1"),
+        ({"slow_rate": 50}, ValueError, r"CircuitBreaker\.slow_rate is at most 1, not 50"),
+        ({"slow_seconds": 0}, ValueError, r"CircuitBreaker\.slow_seconds is more than 0, not 0"),
+        ({"window": 0}, ValueError, r"CircuitBreaker\.window is more than 0, not 0"),
+        ({"minimum_calls": 0}, ValueError, r"CircuitBreaker\.minimum_calls is at least 1, not 0"),
+        ({"growth": 0.5}, ValueError, r"CircuitBreaker\.growth is at least 1, not 0\.5"),
+        ({"longest_open": 0}, ValueError, r"CircuitBreaker\.longest_open is more than 0, not 0"),
+        ({"probe": "status"}, ValueError, r"CircuitBreaker\.probe is a path such as '/status', or None, not 'status'"),
+        ({"watch_only": 1}, TypeError, r"CircuitBreaker\.watch_only is True or False, not 1"),
         ({"max_origins": 0}, ValueError, r"CircuitBreaker\.max_origins is at least 1, not 0"),
     ],
 )

@@ -153,7 +153,7 @@ def _line(event: Event) -> Text | None:
         case CallRejected():
             return Text("  refused: the circuit is open", style="red")
         case CircuitOpened():
-            return Text(f"  circuit opened for {event.retry_after:g} s", style="red")
+            return Text(f"  circuit opened for {event.retry_after or 0.0:g} s", style="red")
         case CircuitHalfOpened():
             return Text("  circuit admits a probe", style="yellow")
         case CircuitClosed():
