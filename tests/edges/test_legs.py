@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from resilient_foundry import Backoff, CircuitBreaker, CircuitOpenError, Deadline, Retry, Stack
+from resilient_foundry.flow import Flow, Proceed, Request, Response, discard
 from tests.servers import Conversation, Server, replies, script
 from tests.ways import Way, ledger_of
 
@@ -53,6 +54,17 @@ def test_a_redirect_to_another_server_is_retried_there(way: Way) -> None:
         assert len(here.asked) == 1
         assert [asked.body for asked in there.asked] == [b"words", b"words"]
         assert [attempt.status for attempt in ledger_of(response).attempts][-2:] == [503, 200]
+
+
+def test_the_legs_of_a_call_share_its_attempts(way: Way) -> None:
+    """Three in all means two repetitions in all: one went on the first leg, so the second leg has one as well."""
+    with (
+        Server(replies(503, b"busy")) as there,
+        Server(script(replies(503), replies(307, b"", {"location": there.url}))) as here,
+    ):
+        response = way.client(RETRYING, follow_redirects=True).get(here.url)
+        assert (response.status_code, response.content) == (503, b"busy")
+        assert (len(here.asked), len(there.asked)) == (2, 2)
 
 
 def test_a_circle_of_redirects_is_the_librarys_own_error(way: Way) -> None:
@@ -156,3 +168,31 @@ def test_neither_logs_nor_errors_tell_what_a_url_may_hide(way: Way, caplog: pyte
     ]
     assert len(told) > 8
     assert [line for line in told if "hidden" in line] == []
+
+
+def test_a_cookie_of_an_answer_that_was_thrown_away_is_kept(way: Way) -> None:
+    """A session that a server opened with its 503 goes on; what an answer given later says of it comes last."""
+    first = replies(503, b"", {"set-cookie": "session=one"})
+    second = replies(503, b"", {"set-cookie": "server=two"})
+    third = replies(200, b"", {"set-cookie": "session=three"})
+    with Server(script(first, second, third, replies(200))) as server:
+        client = way.client(RETRYING)
+        response = client.get(server.url)
+        assert response.headers.get_list("set-cookie") == ["session=one", "server=two", "session=three"]
+        client.get(server.url)
+        assert server.asked[-1].headers["cookie"] == "session=three; server=two"
+
+
+def test_a_cookie_of_another_server_that_was_asked_in_between_is_none_of_the_callers(way: Way) -> None:
+    """Nothing but what the host said whose answer the caller gets."""
+    with Server(replies(503, b"", {"set-cookie": "session=stolen"})) as there, Server(replies(200)) as here:
+
+        class Elsewhere:
+            def flow(self, request: Request, proceed: Proceed) -> Flow[Response]:
+                url = there.url.replace("127.0.0.1", "localhost")
+                other = way.library.Request("GET", url, extensions=dict(request.extensions))
+                yield from discard((yield from proceed(other)))
+                return (yield from proceed(request))
+
+        response = way.client(Stack(Elsewhere())).get(here.url)
+        assert (len(there.asked), "set-cookie" in response.headers) == (1, False)
