@@ -85,6 +85,60 @@ def test_the_legs_of_digest_authentication_share_one_deadline(way: Way) -> None:
     assert 10 >= seen[0] > seen[1] > 9
 
 
+def guarded(talk: Conversation) -> None:
+    """/start leads to /guarded, which wants digest authentication; each answer takes a while, and none too long."""
+    talk.pause(0.05)
+    if talk.asked.path == "/start":
+        talk.reply(302, headers={"location": "/guarded"})
+    elif "authorization" in talk.asked.headers:
+        talk.reply(200)
+    else:
+        talk.reply(401, headers={"www-authenticate": CHALLENGE})
+
+
+LEGS_OF_BOTH = ["/start", "/guarded", "/start", "/guarded"]
+"""An answer to a challenge begins again where the call began: httpx nests redirects in authentication."""
+
+
+def test_redirects_and_a_digest_challenge_share_one_deadline(way: Way) -> None:
+    """Four legs of 0.05 s have no room in 0.12 s, though each of them has; with time enough they are all made."""
+    auth = way.library.DigestAuth("user", "secret")
+    with Server(guarded) as server:
+        client = way.client(Stack(Deadline(0.12)), follow_redirects=True, auth=auth)
+        with pytest.raises(DeadlineExceededError) as late:
+            client.get(f"{server.url}/start")
+        assert late.value.seconds == 0.12
+        hurried = [asked.path for asked in server.asked]
+        assert hurried == LEGS_OF_BOTH[: len(hurried)]
+    with Server(guarded) as server:
+        client = way.client(Stack(Deadline(30)), follow_redirects=True, auth=way.library.DigestAuth("user", "secret"))
+        assert client.get(f"{server.url}/start").status_code == 200
+        assert [asked.path for asked in server.asked] == LEGS_OF_BOTH
+
+
+def test_each_leg_of_redirects_and_a_challenge_has_less_time_than_the_one_before(way: Way) -> None:
+    """The client changes from one kind of leg to the other, and the moment stays the same."""
+    seen: list[float] = []
+
+    def answer(request: Any) -> Any:
+        if request.url.path == "/start":
+            return way.library.Response(302, headers={"location": "/guarded"})
+        if "authorization" in request.headers:
+            return way.library.Response(200)
+        return way.library.Response(401, headers={"www-authenticate": CHALLENGE})
+
+    client = way.client(
+        Stack(Deadline(10)),
+        timeouts_seen(way, seen, answer),
+        auth=way.library.DigestAuth("user", "secret"),
+        follow_redirects=True,
+        timeout=None,
+    )
+    assert client.get("http://localhost/start").status_code == 200
+    assert len(seen) == 4
+    assert 10 >= seen[0] > seen[1] > seen[2] > seen[3] > 9
+
+
 @pytest.mark.parametrize("settings", [{}, {"follow_redirects": True}], ids=["not followed", "followed"])
 @pytest.mark.parametrize("status", [200, 302, 401, 503])
 def test_the_same_request_object_sent_twice_is_two_calls(way: Way, status: int, settings: dict[str, Any]) -> None:

@@ -7,15 +7,20 @@ import json
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from resilient_foundry import Backoff, Retry, Stack
 from tests.servers import Handler, Server, replies, script
-from tests.ways import ledger_of
+from tests.ways import LIBRARIES, ledger_of
 
-STACK = Stack(Retry(attempts=3, backoff=Backoff(base=0.0)))
+STACK: Any = Stack(Retry(attempts=3, backoff=Backoff(base=0.0)))  # over either library
 vcr: Any = importlib.import_module("vcr")  # it has no types
+
+
+@pytest.fixture(params=LIBRARIES)
+def library(request: pytest.FixtureRequest) -> Any:
+    """Each library in turn."""
+    return LIBRARIES[request.param]
 
 
 def cassette(folder: Path, record_mode: str) -> Any:
@@ -28,27 +33,26 @@ def busy_once() -> Handler:
     return script(replies(503, b"busy"), replies(200, b"here"))
 
 
-def test_each_attempt_is_an_interaction(tmp_path: Path) -> None:
+def test_each_attempt_is_an_interaction(library: Any, tmp_path: Path) -> None:
     """Recorded against a server that is busy once; played back when that server is gone."""
-    transport = STACK.over(httpx.HTTPTransport())
-    with Server(busy_once()) as server, cassette(tmp_path, "once"), httpx.Client(transport=transport) as client:
+    with Server(busy_once()) as server, cassette(tmp_path, "once"), STACK.client(library.Client) as client:
         assert client.get(server.url).content == b"here"
     recorded = json.loads((tmp_path / "cassette.json").read_text())["interactions"]
     assert [each["response"]["status"]["code"] for each in recorded] == [503, 200]
 
-    with cassette(tmp_path, "none"), httpx.Client(transport=STACK.over(httpx.HTTPTransport())) as client:
+    with cassette(tmp_path, "none"), STACK.client(library.Client) as client:
         response = client.get(server.url)
     assert response.content == b"here"
     assert [attempt.status for attempt in ledger_of(response).attempts] == [503, 200]
 
 
 @pytest.mark.anyio
-async def test_each_attempt_is_an_interaction_of_async_clients(tmp_path: Path) -> None:
-    """The same with `AsyncClient`."""
+async def test_each_attempt_is_an_interaction_of_async_clients(library: Any, tmp_path: Path) -> None:
+    """The same with `AsyncClient`, on asyncio and on trio."""
     with Server(busy_once()) as server, cassette(tmp_path, "once"):
-        async with httpx.AsyncClient(transport=STACK.over(httpx.AsyncHTTPTransport())) as client:
+        async with STACK.client(library.AsyncClient) as client:
             assert (await client.get(server.url)).content == b"here"
     with cassette(tmp_path, "none"):
-        async with httpx.AsyncClient(transport=STACK.over(httpx.AsyncHTTPTransport())) as client:
+        async with STACK.client(library.AsyncClient) as client:
             response = await client.get(server.url)
     assert [attempt.status for attempt in ledger_of(response).attempts] == [503, 200]
