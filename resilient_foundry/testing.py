@@ -23,17 +23,20 @@ from resilient_foundry._transports.library import Library, library
 from resilient_foundry.call import OPTIONS, CallOptions
 from resilient_foundry.events import Event, Ledger, Listener
 from resilient_foundry.flow import Policy, Repeat, Wait
+from resilient_foundry.leaks import LeakError, no_leaks
 from resilient_foundry.stack import Stack
 
 __all__ = [
     "Answer",
     "Failure",
     "History",
+    "LeakError",
     "VirtualTime",
     "busy",
     "events",
     "failed",
     "lost",
+    "no_leaks",
     "ok",
     "rehearse",
     "scripted",

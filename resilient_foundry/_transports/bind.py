@@ -6,7 +6,9 @@ wrapped transport belongs to, once a library and colour.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import weakref
+from collections import Counter
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any
 
@@ -148,6 +150,7 @@ _SURFACES: dict[frozenset[str], type[Surface]] = {
     frozenset({"async"}): AsyncOnlySurface,
     frozenset({"sync", "async"}): DualSurface,
 }
+_bound: weakref.WeakSet[Surface] = weakref.WeakSet()
 _worn: dict[tuple[str, frozenset[str]], type[Any]] = {}
 
 
@@ -170,7 +173,21 @@ def bind(transport: Any, flow: CallFlow, stack: object, world: World, *, repeats
         )
     if repeats:
         _warn_of_others_below(transport)
-    return kind(library, transport, flow, stack, world, repeats=repeats)
+    bound = kind(library, transport, flow, stack, world, repeats=repeats)
+    _bound.add(bound)
+    return bound
+
+
+def busy_connections() -> Counter[str]:
+    """The connections with a request on them, in the pools under all transports of ours, in a few words each."""
+    return Counter(words for surface in list(_bound) for words in _busy(surface.wrapped))
+
+
+def _busy(transport: Any) -> Iterator[str]:
+    pool = getattr(transport, "_pool", None)  # httpx's own transports; those of others tell nothing
+    for connection in getattr(pool, "connections", ()):
+        if not (connection.is_idle() or connection.is_closed()):
+            yield f"a connection is still busy: {connection!r}"
 
 
 def _warn_of_others_below(transport: Any) -> None:

@@ -24,6 +24,10 @@ _SECONDS_TO_CLOSE = 5.0
 """How long a connection may take to say goodbye when its caller was cancelled."""
 
 
+openings: list[Callable[[Body], None]] = []
+"""Who is told of each body that is opened: those who look for leaks."""
+
+
 class Body:
     """What is known of one body, in either colour: watchers, the chunks held, and how it ended."""
 
@@ -42,13 +46,19 @@ class Body:
         """The moment by which the body must be through, where a deadline covers it."""
         self.live: LiveLimits | None = None
         """The library's own limits, which it reads when the body is begun."""
-        self._pace: Callable[[], float | None] | None = None
+        self.raw_outcome: Outcome | None = None
+        """How the body ended by itself, before anybody judged it."""
+        self._pace: Callable[[float], float | None] | None = None
+        self._paced: float | None = None
+        """The moment until which the chunk that was asked for last is waited for, by the pace."""
         self._asked: float | None = None
         self._waited = 0.0
         """Seconds spent waiting for the server; the rest of the time the caller took."""
         self._began = began
         self._whole = b""
         self._watchers: list[Watcher] = []
+        for opening in openings:
+            opening(self)
 
     def watch(self, watcher: Watcher) -> None:
         """Add a watcher, further out than those before it; one that comes too late is told the end at once."""
@@ -59,7 +69,7 @@ class Body:
                 watcher.chunk(self._whole, at)
             self._set_end(watcher.ended(self.end, at))
 
-    def keep_pace(self, moment: Callable[[], float | None], longest: float | None) -> None:
+    def keep_pace(self, moment: Callable[[float], float | None], longest: float | None) -> None:
         """Wait for a chunk no longer than to a moment that is asked for each time."""
         self._pace = moment
         if self.live is not None and longest is not None:
@@ -88,6 +98,7 @@ class Body:
         if self.end is not None:
             return
         at = self.clock()
+        self.raw_outcome = outcome
         self.end = end = BodyEnd(outcome, error, verdict)
         problem: Exception | None = None
         for watcher in self._watchers:
@@ -135,19 +146,22 @@ class Body:
 
     def is_over(self) -> bool:
         """Whether nothing more comes; raises the library's StreamClosed where it was closed before its end."""
-        if self.end is not None and self.end.outcome is Outcome.ABANDONED:
+        if self.raw_outcome is Outcome.ABANDONED:
             raise self.library.StreamClosed
         return self.end is not None
 
     def left(self) -> float | None:
         """Seconds until the deadline, or until the pace is broken; raises once that has passed. None for no limit."""
         until = self.until
-        pace = self._pace() if self._pace is not None else None
+        if until is None and self._pace is None:
+            return None
+        now = self.clock()
+        self._paced = pace = self._pace(now) if self._pace is not None else None
         if pace is not None and (until is None or pace < until):
             until = pace
         if until is None:
             return None
-        left = until - self.clock()
+        left = until - now
         if left <= 0:
             which = "no progress in time" if until is pace else "the deadline passed"
             raise self.broke(self.library.ReadTimeout(which))
@@ -178,8 +192,7 @@ class Body:
         return error
 
     def _which_limit(self, now: float) -> str:
-        moment = self._pace() if self._pace is not None else None
-        if moment is not None and now >= moment - CLOCK_STEP:
+        if self._paced is not None and now >= self._paced - CLOCK_STEP:
             return "progress"
         return "idle" if self.attempt.chunks else "read"
 
@@ -363,8 +376,7 @@ class AsyncBody(_Stream):
                 await self._close()
 
     async def _close(self) -> None:
-        end = self.body.end
-        if end is not None and end.outcome is Outcome.COMPLETE:  # read to its end: nothing is left to wait for
+        if self.body.raw_outcome is Outcome.COMPLETE:  # read to its end: nothing is left to wait for
             await self._inner.aclose()
             return
         with anyio.move_on_after(_SECONDS_TO_CLOSE, shield=True):

@@ -45,6 +45,7 @@ from resilient_foundry.events import (
     CircuitListenerFailed,
     CircuitOpened,
 )
+from resilient_foundry.holders import holders
 from resilient_foundry.policies.window import Window
 
 if TYPE_CHECKING:
@@ -171,6 +172,7 @@ class Circuit:
         self.breaker = self._made([_Transitions(self)], rules.open_seconds)
         """pybreaker's own object, for its listeners, its counters, and `open()` and `close()` by hand."""
         _circuits.add(self)
+        holders.add(self)
 
     def _made(self, listeners: Sequence[pybreaker.CircuitBreakerListener], open_for: float) -> pybreaker.CircuitBreaker:
         return _Breaker(
@@ -236,6 +238,10 @@ class Circuit:
             finally:
                 self._inside, self._reason = False, ""
         self.tell_later(self.call_listeners())
+
+    def held(self) -> list[str]:
+        """The places of probes that nobody has given back yet."""
+        return [f"the place of the probe of the circuit for {self.name} was not given back" for _ in self._leases]
 
     def admit(self, now: float) -> tuple[Permit, list[CircuitEvent]]:
         """A permit for one call, and what changed; raises `CircuitOpenError`."""
