@@ -81,6 +81,18 @@ class ConcurrencyLimitError(ResilienceError):
         super().__init__(message)
 
 
+class RateLimitError(ResilienceError):
+    """The turn of this call would come too late: it was refused without being sent.
+
+    `origin` (scheme, host, port) is whose turns they are; `retry_after` is the number of seconds until a turn is free.
+    """
+
+    def __init__(self, message: str, *, origin: str = "", retry_after: float = 0.0) -> None:
+        self.origin = origin
+        self.retry_after = retry_after
+        super().__init__(message)
+
+
 class StackError(ValueError):
     """The policies of a stack contradict each other. The message says which, and what to do."""
 
