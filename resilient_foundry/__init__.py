@@ -9,6 +9,7 @@ from resilient_foundry.policies.backoff import Backoff
 from resilient_foundry.policies.breaker import CircuitBreaker
 from resilient_foundry.policies.budget import RetryBudget
 from resilient_foundry.policies.deadline import Deadline
+from resilient_foundry.policies.hedge import Hedge
 from resilient_foundry.policies.redis import redis_storage
 from resilient_foundry.policies.retry import Retry
 from resilient_foundry.policies.stream_guard import StreamGuard
@@ -26,6 +27,7 @@ __all__ = [
     "Deadline",
     "DeadlineExceededError",
     "FoundryClient",
+    "Hedge",
     "Ledger",
     "ResilienceError",
     "Retry",

@@ -74,6 +74,8 @@ class Shared:
     The very same request once more is no leg but another call."""
     retries: int = 0
     """How many attempts of this call were not the first one, over all its legs and nested stacks."""
+    counted: object = None
+    """The budget that has counted this call already."""
     moment: float = math.inf
     """When the innermost part under a limit must be over, for synchronous code, which looks at it between reads."""
     scopes: list[tuple[Any, float]] = field(default_factory=list[tuple[Any, float]], repr=False)
@@ -172,7 +174,7 @@ def derive(
         fresh.headers["Host"] = url.netloc.decode("ascii")
     for name, value in (headers or {}).items():
         fresh.headers[name] = value
-    if content is None and _is_read(request):
+    if content is None and lies_in_memory(request):
         fresh.read()  # type: ignore[attr-defined]  # a transport further in may look at the content
     return fresh
 
@@ -180,8 +182,11 @@ def derive(
 _TELL_THE_LENGTH = frozenset({"content-length", "transfer-encoding"})
 
 
-def _is_read(request: Request) -> bool:
-    """Whether the content lies in memory. httpx raises RequestNotRead, a RuntimeError, where it does not."""
+def lies_in_memory(request: Request) -> bool:
+    """Whether the body lies in memory, where several can read it at once.
+
+    httpx raises RequestNotRead, a RuntimeError, where it does not.
+    """
     try:
         return request.content is not None  # type: ignore[attr-defined]  # policies see no content
     except (AttributeError, RuntimeError):

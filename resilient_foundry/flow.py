@@ -15,9 +15,9 @@ world by hand.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, MutableMapping
+from collections.abc import Callable, Generator, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
-from typing import Any, NoReturn, Protocol, TypeVar, runtime_checkable
+from typing import Any, Generic, NoReturn, Protocol, TypeVar, runtime_checkable
 
 from resilient_foundry.events import BodyEnd, Event, Ledger, Listener
 from resilient_foundry.signal import Signal
@@ -85,6 +85,17 @@ class Source(Protocol):
 
     @property
     def body(self) -> object: ...
+
+
+class Branch(Generic[T]):
+    """A part that runs beside the one that began it, and what became of it once `ended` is given."""
+
+    __slots__ = ("ended", "error", "value")
+
+    def __init__(self) -> None:
+        self.ended = Signal()
+        self.value: T | None = None
+        self.error: Exception | None = None
 
 
 class Rewind(Protocol):
@@ -160,6 +171,24 @@ class Wait:
 
     signal: Signal
     until: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """Run a part that may begin others beside it; those that have not ended when it does are cancelled, and awaited.
+
+    Asynchronous calls alone can do that. What the part is given names it to `Begin`.
+    """
+
+    part: Callable[[object], Flow[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """Begin a part beside the one that asks; gives its `Branch`."""
+
+    group: object
+    part: Flow[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,6 +317,8 @@ Effect = (
     | Repeat
     | Sleep
     | Wait
+    | Together
+    | Begin
     | Work
     | Fail
     | Respond
@@ -393,6 +424,31 @@ def wait(signal: Signal, until: float | None) -> Flow[bool]:
     """Wait for the signal, at most until the monotonic moment; whether it was given."""
     given: bool = yield Wait(signal, until)
     return given
+
+
+def together(part: Callable[[object], Flow[T]]) -> Flow[T]:
+    """Run a part that may begin others beside it, none of which outlives it; for asynchronous calls alone."""
+    value: T = yield Together(part)
+    return value
+
+
+def begin(group: object, part: Flow[T]) -> Flow[Branch[T]]:
+    """Begin a part beside the one that asks, within the `together` that named the group."""
+    branch: Branch[T] = yield Begin(group, part)
+    return branch
+
+
+def wait_for_any(branches: Iterable[Branch[Any]], until: float | None) -> Flow[bool]:
+    """Wait until one of the branches has ended, at most until the monotonic moment; whether one has."""
+    one = Signal()
+    waited = list(branches)
+    for branch in waited:
+        branch.ended.hear(one.give)
+    try:
+        return (yield from wait(one, until))
+    finally:
+        for branch in waited:
+            branch.ended.forget(one.give)
 
 
 def work(function: Callable[[], T]) -> Flow[T]:

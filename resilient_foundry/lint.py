@@ -1,6 +1,7 @@
 """What is wrong with a stack, in one sentence each.
 
-The order that is looked for, outermost first: tracing, deadline, retry, circuit breaker, attempt timeout, stream guard.
+The order that is looked for, outermost first: tracing, deadline, retry, hedge, circuit breaker, attempt timeout, stream
+guard.
 Policies that are not known here may stand anywhere.
 """
 
@@ -11,16 +12,22 @@ from collections.abc import Iterator, Sequence
 from resilient_foundry.flow import Policy
 from resilient_foundry.policies.breaker import CircuitBreaker
 from resilient_foundry.policies.deadline import Deadline
+from resilient_foundry.policies.hedge import Hedge
 from resilient_foundry.policies.retry import Retry
 from resilient_foundry.policies.stream_guard import StreamGuard
 from resilient_foundry.policies.timeouts import AttemptTimeout
 from resilient_foundry.policies.tracing import Tracing
 
-_ORDER: tuple[type[Policy], ...] = (Tracing, Deadline, Retry, CircuitBreaker, AttemptTimeout, StreamGuard)
+_ORDER: tuple[type[Policy], ...] = (Tracing, Deadline, Retry, Hedge, CircuitBreaker, AttemptTimeout, StreamGuard)
 _WHY: dict[tuple[type[Policy], type[Policy]], str] = {
     (Tracing, Deadline): "the span must still be open when the deadline passes",
     (Deadline, Retry): "else every attempt gets the whole deadline anew, and the waits between them are free",
     (Retry, CircuitBreaker): "else the circuit sees one call where the server saw several, and can't stop the attempts",
+    (Deadline, Hedge): "one deadline holds for all requests that run side by side",
+    (Retry, Hedge): "else each of the requests side by side would be tried again by itself",
+    (Hedge, CircuitBreaker): "else the circuit sees one call where the server saw two, and refuses neither",
+    (Hedge, AttemptTimeout): "else its limits are those of the first request, and a later one has what is left",
+    (Hedge, StreamGuard): "it is the guard that tells Hedge whose first event came first",
     (Retry, AttemptTimeout): "else its limits would hold for all attempts as if they were one",
     (CircuitBreaker, AttemptTimeout): "an attempt that timed out is a failure that the circuit must see",
     (Retry, StreamGuard): "it is the guard that tells Retry of a stream that failed before its first event",
@@ -29,6 +36,7 @@ _WHY: dict[tuple[type[Policy], type[Policy]], str] = {
 _ONE_OF_EACH: dict[type[Policy], str] = {
     Tracing: "every call would get two spans",
     Retry: "their attempts multiply",
+    Hedge: "their requests multiply",
     CircuitBreaker: "the outer one counts what the inner one refuses",
     StreamGuard: "the inner one has held the stream already",
 }

@@ -7,15 +7,17 @@ by `await`, and by what a colour can't do.
 from __future__ import annotations
 
 import contextlib
+import copy
 import random
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import anyio
 import stamina
+from anyio.abc import TaskGroup
 
 from resilient_foundry import sse
 from resilient_foundry._transports.body import AsyncBody, Body, SyncBody, settle_the_lost
@@ -26,7 +28,7 @@ from resilient_foundry._transports.logs import log
 from resilient_foundry._transports.rewind import rewind_of
 from resilient_foundry._transports.story import AsyncStory, SyncStory
 from resilient_foundry._transports.wake import waker
-from resilient_foundry.call import IDLE, MORE_LEGS, Shared, belongs_to, derive, shared_of
+from resilient_foundry.call import CLOCK_STEP, IDLE, MORE_LEGS, Shared, belongs_to, derive, shared_of
 from resilient_foundry.errors import ResilienceError
 from resilient_foundry.events import (
     Attempt,
@@ -39,6 +41,8 @@ from resilient_foundry.events import (
     TimedOut,
 )
 from resilient_foundry.flow import (
+    Begin,
+    Branch,
     Discard,
     Draw,
     Effect,
@@ -61,6 +65,7 @@ from resilient_foundry.flow import (
     Sleep,
     Tell,
     Today,
+    Together,
     Wait,
     Watch,
     Within,
@@ -92,6 +97,8 @@ class World:
 class _Driver:
     """What both colours share: one call, its ledger, and the bodies that it opened."""
 
+    opened: list[Any]
+
     def __init__(self, library: Library, inner: Any, world: World) -> None:  # inner: the wrapped transport
         self.library = library
         self.inner = inner
@@ -99,7 +106,15 @@ class _Driver:
         self.clock = world.monotonic
         self.ledger = Ledger(started=self.clock(), listeners=[log])
         self.cookies: Cookies | None = None
+        self.on_their_way = 0
+        """Requests that have no answer yet; parts that run side by side may send several."""
         settle_the_lost()
+
+    def closing_into(self, opened: list[Any]) -> Self:  # SyncBody or AsyncBody
+        """This driver, but for where it notes the answers that it opens."""
+        other = copy.copy(self)
+        other.opened = opened
+        return other
 
     def tell(self, event: Event) -> None:
         self.ledger.tell(event, self.clock())
@@ -131,6 +146,11 @@ class _Driver:
                 return self.library.Response(effect.status, headers=dict(effect.headers), content=effect.content)
             case Fail():
                 raise getattr(self.library, effect.error)(effect.message)
+            case Together() | Begin():
+                raise TypeError(
+                    "a synchronous call does one thing at a time, and a policy such as Hedge wants several: "
+                    "use an AsyncClient, or leave that policy out"
+                )
             case Give():
                 raise TypeError("a flow gives a chunk, which only the story of a body may do: see flow.pour")
             case _:
@@ -155,6 +175,10 @@ class _Driver:
             leg.under_way, leg.until = False, None
             if response is not None and response.status_code in MORE_LEGS:
                 leg.answered = _looks(request)
+
+    def ended_at(self, attempt: Attempt) -> float:
+        """The monotonic moment at which an attempt ended."""
+        return self.ledger.started + attempt.started + (attempt.ended_after or 0.0)
 
     def hand_over(self, request: Any, response: Any) -> Any:
         """Our stream under the answer that the caller gets, which carries the ledger, and the cookies of the others."""
@@ -512,6 +536,10 @@ class AsyncDriver(_Driver):
                 return await self.wait(effect)
             case Sleep():
                 return await self.sleep(effect.seconds)
+            case Together():
+                return await self.together(effect)
+            case Begin():
+                return self.begin_beside(effect)
             case Pull():
                 return await self.stream_of(effect.source).next()
             case Pour():
@@ -528,13 +556,17 @@ class AsyncDriver(_Driver):
         request, attempt, live, began = self.begin(request)
         for scope, moment in self.shared.scopes:
             scope.deadline = moment + _GRACE
+        self.on_their_way += 1
         try:
             response = await self.inner.handle_async_request(request)
         except BaseException as error:
+            self.on_their_way -= 1
             self.failed(attempt, began, error)
             raise
-        for scope, moment in self.shared.scopes:
-            scope.deadline = moment
+        self.on_their_way -= 1
+        if not self.on_their_way:
+            for scope, moment in self.shared.scopes:
+                scope.deadline = moment
         body = self.answered(request, response, attempt, live, began)
         first = limits.get("read")
         stream = self.library.streams.asynchronous(
@@ -576,10 +608,55 @@ class AsyncDriver(_Driver):
             if anyio.current_time() > moment:
                 raise TimeoutError  # it came too late, and what came is closed
             return value
-        for attempt in self.ledger.attempts[-1:]:
-            if attempt.outcome is Outcome.CANCELLED:  # by us, and not by the caller
-                attempt.outcome = Outcome.STALLED
+        for attempt in self.ledger.attempts:
+            if attempt.outcome is Outcome.CANCELLED and self.ended_at(attempt) >= effect.moment - CLOCK_STEP:
+                attempt.outcome = Outcome.STALLED  # cancelled by us, and not by the caller
         raise TimeoutError
+
+    async def together(self, effect: Together) -> Any:
+        """Run a part that others may be begun beside. No group of exceptions leaves: what the part raises does."""
+        group, value, problem = _Group(anyio.create_task_group()), None, None
+        async with group.tasks as tasks:
+            try:
+                value = await self.run(effect.part(group))
+            except BaseException as error:
+                if isinstance(error, anyio.get_cancelled_exc_class()):
+                    raise
+                problem = error
+            tasks.cancel_scope.cancel()
+        problem = problem or group.problem
+        if problem is None:
+            return value
+        try:
+            raise problem
+        finally:
+            del problem, group  # they hold this frame
+
+    def begin_beside(self, effect: Begin) -> Branch[Any]:
+        """A task that answers another flow, of the same call."""
+        branch: Branch[Any] = Branch()
+        group: Any = effect.group  # the one that `together` has handed out
+        group.tasks.start_soon(self.run_beside, group, effect.part, branch)
+        return branch
+
+    async def run_beside(self, group: _Group, part: Flow[Any], branch: Branch[Any]) -> None:
+        """Run a flow to its end, and say so."""
+        try:
+            branch.value, branch.error = await self.outcome_of(part)
+        except BaseException as error:
+            if isinstance(error, anyio.get_cancelled_exc_class()):
+                raise
+            group.problem = error  # an interruption ends them all
+            group.tasks.cancel_scope.cancel()
+        else:
+            branch.ended.give()
+
+    async def outcome_of(self, part: Flow[Any]) -> tuple[Any, Exception | None]:
+        """What a flow gives, and what it raises."""
+        try:
+            return await self.run(part), None
+        except Exception as error:  # noqa: BLE001 - whoever began it looks at it
+            return None, error
 
     def adopt(self, response: Any, body: Body) -> AsyncBody:
         """Put our stream under a response that came from no transport."""
@@ -649,6 +726,14 @@ class AsyncDriver(_Driver):
             if chunk is not None:
                 stream.body.held.append(chunk)
         return stream.body.shown(effect.limit)
+
+
+class _Group:
+    """Tasks that run side by side, and the interruption that one of them met."""
+
+    def __init__(self, tasks: TaskGroup) -> None:
+        self.tasks = tasks
+        self.problem: BaseException | None = None
 
 
 def loop(effect: Repeat) -> Any:  # stamina's iterator class is private

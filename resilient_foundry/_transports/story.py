@@ -17,20 +17,15 @@ class SyncStory:
     """The stream under a `SyncBody`; it closes what it pulled from."""
 
     def __init__(self, driver: SyncDriver, story: Callable[[Source], Flow[Any]], source: SyncBody) -> None:
-        self._driver = driver
-        self._flow = story(source)
         self._opened = [source]
+        self._driver = driver.closing_into(self._opened)  # what is asked for here is closed here
+        self._flow = story(source)
 
     def __iter__(self) -> SyncStory:
         return self
 
     def __next__(self) -> bytes:
-        driver = self._driver
-        elsewhere, driver.opened = driver.opened, self._opened  # what is asked for here is closed here
-        try:
-            chunk: bytes | None = driver.run(self._flow, up_to_a_chunk=True)
-        finally:
-            driver.opened = elsewhere
+        chunk: bytes | None = self._driver.run(self._flow, up_to_a_chunk=True)
         if chunk is None:
             raise StopIteration
         return chunk
@@ -48,20 +43,15 @@ class AsyncStory:
     """The stream under an `AsyncBody`; it closes what it pulled from."""
 
     def __init__(self, driver: AsyncDriver, story: Callable[[Source], Flow[Any]], source: AsyncBody) -> None:
-        self._driver = driver
-        self._flow = story(source)
         self._opened = [source]
+        self._driver = driver.closing_into(self._opened)  # what is asked for here is closed here
+        self._flow = story(source)
 
     def __aiter__(self) -> AsyncStory:
         return self
 
     async def __anext__(self) -> bytes:
-        driver = self._driver
-        elsewhere, driver.opened = driver.opened, self._opened  # what is asked for here is closed here
-        try:
-            chunk: bytes | None = await driver.run(self._flow, up_to_a_chunk=True)
-        finally:
-            driver.opened = elsewhere
+        chunk: bytes | None = await self._driver.run(self._flow, up_to_a_chunk=True)
         if chunk is None:
             raise StopAsyncIteration
         return chunk

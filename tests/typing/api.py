@@ -21,9 +21,11 @@ from resilient_foundry import (
     CircuitOpenError,
     Deadline,
     DeadlineExceededError,
+    Hedge,
     Ledger,
     ResilienceError,
     Retry,
+    RetryBudget,
     Stack,
     StackError,
     StreamGuard,
@@ -67,6 +69,8 @@ def settings() -> None:
         storage=redis_storage("redis://127.0.0.1/0", namespace="mine"),
     )
     AttemptTimeout(connect=1, pool=None, write=5.0, read=60, idle=10, growth=2)
+    Hedge(0.5)
+    Hedge(0.5, quantile=0.95, warm_up=10, most=3, budget=RetryBudget(), max_origins=100, judge=judge)
     StreamGuard(done=None, max_event=4096, judge=judge)
     Tracing(name="billing", tracer_provider=None)
     Deadline(30)
@@ -82,6 +86,7 @@ def wrong_settings() -> None:
     Retry(3)  # type: ignore[call-arg]
     Retry(attempts="3")  # type: ignore[arg-type]
     Retry(retries=3)  # type: ignore[call-arg]
+    Hedge()  # type: ignore[call-arg]
     Deadline()  # type: ignore[call-arg]
     AttemptTimeout(total=3)  # type: ignore[call-arg]
     CallOptions(repeatable="yes")  # type: ignore[arg-type]
