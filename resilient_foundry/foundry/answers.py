@@ -135,11 +135,17 @@ class _Said:
 
 
 def error_of(
-    status: int | None, headers: Mapping[str, str], body: bytes, generation: Generation | None = None
+    status: int | None,
+    headers: Mapping[str, str],
+    body: bytes,
+    generation: Generation | None = None,
+    *,
+    tried: str | None = None,
 ) -> FoundryError:
     """The error that an answer of 300 or above means; status None for one inside a stream.
 
-    Without a generation the words of both are looked for. `error.body` keeps what the server really said.
+    Without a generation the words of both are looked for. `error.body` keeps what the server really said. `tried` says
+    what was tried in vain against it.
     """
     said = _said(headers, body)
     meaning = _look_up(status, said, generation)
@@ -154,6 +160,8 @@ def error_of(
         sentence = f"{says} ({clean})" if clean else says
     else:  # some body, by whoever stands there; the body itself is for `error.body`
         sentence = f"{says}; {shape(body)}" if said.words else says
+    if tried is not None:
+        sentence += f"; {tried}"
     if issubclass(kind, ContextLengthExceededError):
         found = _TOKENS.search(said.words)
         needed, limit = (int(found[1]), int(found[2])) if found else (None, None)

@@ -16,6 +16,9 @@ from resilient_foundry.foundry.payloads import ChatChunk, ChatResult
 if TYPE_CHECKING:
     from resilient_foundry.events import Ledger
 
+NEEDS = "foundry.needs"
+"""`request.extensions` key: the model that the request can't do without."""
+
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
@@ -29,6 +32,8 @@ class Reply:
     body: bytes = b""
     streams: bool = False
     resilience: Ledger | None = None
+    tried: str | None = None
+    """What was tried in vain against the failure that this answer is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,8 @@ class Operation(Generic[T_co]):
     patience: float = 15.0
     """Seconds until the first byte of the answer."""
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    needs: str | None = None
+    """The model that it can't do without."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import socket
 import struct
 import sys
 import urllib.request
+from collections.abc import Iterable
 from http import HTTPStatus
 from importlib import metadata
 from types import ModuleType
@@ -16,10 +17,15 @@ from typing import Any, Literal, Protocol
 from resilient_foundry import sse
 from resilient_foundry._extras import require
 from resilient_foundry.call import OPTIONS
+from resilient_foundry.flow import Policy
 from resilient_foundry.foundry.answers import judge
-from resilient_foundry.foundry.asks import Operation, Reply
+from resilient_foundry.foundry.asks import NEEDS, Operation, Reply
 from resilient_foundry.foundry.operations import LOAD_SECONDS
 from resilient_foundry.foundry.wire import check_head
+from resilient_foundry.policies.deadline import Deadline
+from resilient_foundry.policies.remedy import TRIED
+from resilient_foundry.policies.retry import Retry
+from resilient_foundry.policies.tracing import Tracing
 from resilient_foundry.stack import Stack
 
 LibraryName = Literal["httpx", "httpx2"]
@@ -57,11 +63,19 @@ class AsyncHTTPClient(Protocol):
 
 
 def stack_for(*, retries: int | None, timeout: float | None) -> Stack:
-    """What stands before a Foundry Local when nobody says otherwise."""
+    """What stands before a Foundry Local when nobody says otherwise, but for what mends it."""
     attempts = (DEFAULT_RETRIES if retries is None else retries) + 1
     patience = DEFAULT_TIMEOUT if timeout is None else timeout
     longest = max(LOAD_SECONDS, patience)  # each operation puts its own, shorter patience on its request
     return Stack.inference(attempts=attempts, read=longest, deadline=max(longest, attempts * patience), judge=judge)
+
+
+def with_remedies(stack: Stack, remedies: Iterable[Policy]) -> Stack:
+    """The stack with these just inside its retries, so that none of its attempts is spent on what can be mended."""
+    outside = [place for place, policy in enumerate(stack, 1) if isinstance(policy, (Tracing, Deadline, Retry))]
+    place = max(outside, default=0)
+    policies = tuple(stack)
+    return Stack.unchecked(*policies[:place], *remedies, *policies[place:])
 
 
 def make_client(library: LibraryName, stack: Stack, *, asynchronous: bool, trust_env: bool) -> Any:
@@ -140,6 +154,8 @@ def request_for(http: Any, url: str, operation: Operation[object], *, api_key: s
     if api_key is not None:
         headers["Authorization"] = f"Bearer {api_key}"
     extensions: dict[str, object] = {OPTIONS: operation.options}
+    if operation.needs is not None:
+        extensions[NEEDS] = operation.needs
     if limited:
         extensions["timeout"] = {
             "connect": _CONNECT_SECONDS,
@@ -162,6 +178,7 @@ def reply_of(response: Any, *, streams: bool = False) -> Reply:
         body=b"" if streams else response.content,
         streams=streams,
         resilience=response.extensions.get(OPTIONS),
+        tried=response.extensions.get(TRIED),
     )
 
 

@@ -89,13 +89,7 @@ def stream(session: Session, question: Question, joined: Joined) -> StreamStory:
     started = yield from now()
     try:
         reader = ChatReader(generation, joined, capped=question.parameters.get("max_tokens") is None)
-        reply = yield from open_stream(operation)
-        if isinstance(reply, Broken):
-            if generation is not Generation.ONE:
-                raise reply.error
-            told = yield from _explained(session, chosen, _broken_off(reader, reply))
-            told.resilience = getattr(reply.error, "resilience", None)
-            raise told from reply.error
+        reply = yield from _opened(session, chosen, operation, reader)
         if reply.streams:
             result = yield from _read_stream(session, chosen, reader, reply)
         else:  # an error, or a whole answer: `read` knows
@@ -108,15 +102,40 @@ def stream(session: Session, question: Question, joined: Joined) -> StreamStory:
     return replace(result, elapsed=(yield from now()) - started, resilience=reply.resilience)
 
 
+def _opened(session: Session, chosen: Chosen, operation: Operation[ChatResult], reader: ChatReader) -> Story[Reply]:
+    """The answer begun. A model that 1.x has lost since it was seen loaded is loaded again, and asked once more."""
+    reply = yield from open_stream(operation)
+    if not isinstance(reply, Broken):
+        return reply
+    if session.generation is not Generation.ONE:
+        raise reply.error
+    told = yield from _explained(session, chosen, _broken_off(reader, reply))
+    if isinstance(told, ModelNotLoadedError) and session.may_load(chosen.key):
+        yield from _see_loaded(session, chosen)
+        reply = yield from open_stream(operation)
+        if not isinstance(reply, Broken):
+            return reply
+        told = yield from _explained(session, chosen, _broken_off(reader, reply))
+    told.resilience = getattr(reply.error, "resilience", None)
+    raise told from reply.error
+
+
 def _see_loaded(session: Session, chosen: Chosen) -> Story[None]:
     """1.x cuts the stream of a model that is not loaded, which looks like a broken network and opens circuits."""
     if chosen.key in session.seen:
         return
     others = yield from models.missing_on_1(session, chosen.key)
+    reply: Reply | None = None
+    if others is not None and session.may_load(chosen.key):
+        reply = yield from send(operations.wanted(chosen.key, patience=session.patience))
+        others = yield from models.missing_on_1(session, chosen.key)
     if others is not None:
-        raise ModelNotLoadedError(
-            f"{chosen.key!r} is not among the loaded models of the service ({others}): call load_model first"
+        tried = f"; {reply.tried}" if reply is not None and reply.tried else ""
+        error = ModelNotLoadedError(
+            f"{chosen.key!r} is not among the loaded models of the service ({others}): call load_model first{tried}"
         )
+        error.resilience = reply.resilience if reply is not None else None
+        raise error
     session.seen |= {chosen.key}
 
 

@@ -5,12 +5,14 @@ There is no fixed port in any generation, and ports are not scanned.
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
 import shutil
 import subprocess
 import threading
 from typing import Protocol, runtime_checkable
+from urllib.parse import urlsplit
 
 from resilient_foundry.foundry.errors import ServiceNotFoundError
 from resilient_foundry.foundry.settings import ENDPOINT, url
@@ -75,6 +77,47 @@ def url_of(service: Service) -> str:
     )
 
 
+def is_here(url: str) -> bool:
+    """Whether this is an address of this machine: `localhost`, or one that names it in every network."""
+    host = urlsplit(url).hostname or ""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host == "localhost"
+    return address.is_loopback or address.is_unspecified
+
+
+class Lookup(Protocol):
+    """One question after the service's present address, which another thread may end while it is asked."""
+
+    def ask(self) -> str:
+        """The base URL; raises `ServiceNotFoundError`."""
+        ...
+
+    def end(self) -> None:
+        """Ask no more."""
+        ...
+
+
+class Inspection:
+    """The question to the object that the caller named, which knows the address of its service at any time."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def ask(self) -> str:
+        """The base URL that it tells now; `ServiceNotFoundError` where it tells none, or fails."""
+        try:
+            return url_of(self._service)
+        except ServiceNotFoundError:
+            raise
+        except Exception as error:
+            raise ServiceNotFoundError(f"the {type(self._service).__name__} tells no URL: {error}") from error
+
+    def end(self) -> None:
+        """It answers at once."""
+
+
 def ask_command(seconds: float = COMMAND_SECONDS) -> str:
     """The base URL that the `foundry` command tells; raises `ServiceNotFoundError` that says what to do."""
     return Inquiry(seconds).ask()
@@ -99,7 +142,13 @@ class Inquiry:
             told = _first_match(self._run([command, "service", "status"]))
         if told is None:
             raise ServiceNotFoundError(_what_to_do("the `foundry` command knows of no running service"))
-        return url("the URL that the `foundry` command told", told)
+        told = url("the URL that the `foundry` command told", told)
+        if not is_here(told):
+            raise ServiceNotFoundError(
+                f"the `foundry` command tells of a service at {told}, which is not this machine; pass it as base_url= "
+                "if requests are to go there"
+            )
+        return told
 
     def end(self) -> None:
         """End the command that runs, and begin no other."""

@@ -95,7 +95,19 @@ def load_model(session: Session, model: str | None) -> Story[LoadResult]:
         result = yield from _load_by_id(session, name)
     else:
         result = yield from _load_alias(session, name)
+    session.put_in(frozenset({name} | ({result.id} if result.id else set())))
     return replace(result, elapsed=(yield from now()) - started)
+
+
+def load_needed(session: Session, key: str) -> Story[LoadResult]:
+    """Have a model in memory that a call turned out to need, by the key of inference; nothing else stays there."""
+    if session.generation is Generation.ONE:
+        return (yield from _load_on_1(session, key))
+    result = yield from _load_variant(session, key)
+    if result.id != key and result.state == "loaded":
+        with suppress(FoundryError):
+            yield from send(operations.unload(Generation.TWO, result.model, patience=session.patience))
+    return _as_asked(key, result)
 
 
 def unload_model(session: Session, model: str | None, *, wait: float) -> Story[LoadResult]:
@@ -121,7 +133,9 @@ def unload_model(session: Session, model: str | None, *, wait: float) -> Story[L
             state = yield from _unload_on_2(session, name, loaded)
     finally:
         session.occupancy.leave(use)
-    return LoadResult(state, name, id=_id_among(name, names, loaded), elapsed=(yield from now()) - started)
+    identity = _id_among(name, names, loaded)
+    session.put_out(names | {identity} if identity and state == "unloaded" else frozenset({name}))
+    return LoadResult(state, name, id=identity, elapsed=(yield from now()) - started)
 
 
 def is_loaded(name: str, loaded: Iterable[str]) -> bool:
@@ -172,27 +186,33 @@ def _load_alias(session: Session, alias: str) -> Story[LoadResult]:
 
 
 def _load_by_id(session: Session, name: str) -> Story[LoadResult]:
-    """2.x loads by alias alone, and picks the variant itself: so it is checked that it picked this one."""
     identity = name if ":" in name else (yield from _exact(session, name)) or name
+    return replace(_as_asked(identity, (yield from _load_variant(session, identity))), model=name)
+
+
+def _load_variant(session: Session, identity: str) -> Story[LoadResult]:
+    """2.x loads by alias alone, and picks the variant itself: the result says by which alias, and what it picked."""
     loaded = yield from send(operations.loaded_models(Generation.TWO, patience=session.patience))
     if identity in loaded:
-        return LoadResult("already_loaded", name, id=identity)
+        return LoadResult("already_loaded", identity, id=identity)
     alias = _alias_of(session, identity)
     candidates = [alias] if alias is not None else _possible_aliases(identity)
     for candidate in candidates:
-        try:
-            result = yield from _load_alias(session, candidate)
-        except ModelNotFoundError:
-            continue
-        if result.id == identity:
-            return replace(result, model=name)
-        raise LoadFailedError(
-            f"{identity!r} was asked for, and the service loaded {result.id!r} for its alias {candidate!r}, as 2.x "
-            "picks the variant itself: use that one, or select the variant with foundry-local-sdk"
-        )
+        with suppress(ModelNotFoundError):
+            return (yield from _load_alias(session, candidate))
     raise ModelNotFoundError(
         f"2.x loads models by alias only, and the alias of {identity!r} is not known: pass the alias, "
         f"or aliases={{'...': {identity!r}}} to the client"
+    )
+
+
+def _as_asked(identity: str, result: LoadResult) -> LoadResult:
+    """The result, if the service loaded this very model."""
+    if result.id == identity:
+        return result
+    raise LoadFailedError(
+        f"{identity!r} was asked for, and the service loaded {result.id!r} for its alias {result.model!r}, as 2.x "
+        "picks the variant itself: use that one, or select the variant with foundry-local-sdk"
     )
 
 

@@ -58,6 +58,11 @@ def loaded_models(generation: Generation, *, patience: float) -> Operation[tuple
     return _get("loaded_models", "/models/loaded", _reader(generation, payloads.read_loaded), patience)
 
 
+def wanted(key: str, *, patience: float) -> Operation[Reply]:
+    """GET /models/loaded, because of a model that is not among them: what can load it stands in the stack."""
+    return replace(_get("loaded_models", "/models/loaded", lambda reply: reply, patience), needs=key)
+
+
 def load(generation: Generation, name: str, *, patience: float) -> Operation[str | None]:
     """GET /models/load/{name}: changes state although it is a GET; idempotent."""
     path = f"/models/load/{segment(name)}"
@@ -134,7 +139,7 @@ def settle(result: ChatResult, generation: Generation, *, capped: bool) -> ChatR
 
 def failure(reply: Reply, generation: Generation | None) -> FoundryError:
     """What this answer means, with its ledger."""
-    error = error_of(reply.status, reply.headers, reply.body, generation)
+    error = error_of(reply.status, reply.headers, reply.body, generation, tried=reply.tried)
     error.resilience = reply.resilience
     return error
 
@@ -177,7 +182,7 @@ def _post(
     )
     accept = "text/event-stream, application/json" if stream else "application/json"
     headers = {"Accept": accept, "Content-Type": "application/json"}
-    return Operation("POST", path, read, options, body=encode(body), patience=patience, headers=headers)
+    return Operation("POST", path, read, options, body=encode(body), patience=patience, headers=headers, needs=model)
 
 
 def _reader(generation: Generation, read: Callable[[bytes], T]) -> Callable[[Reply], T]:

@@ -13,6 +13,9 @@ from resilient_foundry.foundry.generations import Generation
 from resilient_foundry.foundry.occupancy import Occupancy
 from resilient_foundry.foundry.payloads import ServiceStatus
 
+_REMEMBERED = 64
+"""Former addresses, and models unloaded on purpose."""
+
 
 @dataclass(slots=True)
 class Session:
@@ -31,6 +34,16 @@ class Session:
     """Alias to exact id, as learned on 2.x."""
     seen: frozenset[str] = frozenset()
     """Keys of models that were seen loaded on 1.x."""
+    loads: bool = False
+    """Whether what can load a model that a call needs stands in the stack."""
+    put_away: tuple[frozenset[str], ...] = ()
+    """The names of each model that this client unloaded, and has not loaded since: it is not loaded unasked."""
+    pid: int | None = None
+    """The process of the service, as 2.x tells it."""
+    former: tuple[str, ...] = ()
+    """Where the service was before it moved, the latest first."""
+    lost: str | None = None
+    """The origin where the service was looked for in vain."""
     occupancy: Occupancy = field(default_factory=Occupancy)
 
     def chosen(self, model: str | None) -> str:
@@ -41,6 +54,28 @@ class Session:
         if not isinstance(name, str) or not name.strip():  # pyright: ignore[reportUnnecessaryIsInstance]  # callers without a type checker
             raise InvalidRequestError("the model's name is empty, or no text")
         return name
+
+    def may_load(self, model: str) -> bool:
+        """Whether the model may be loaded because a call needs it."""
+        return self.loads and not any(model in names for names in self.put_away)
+
+    def put_out(self, names: frozenset[str]) -> None:
+        """A model with these names was unloaded on purpose."""
+        self.put_away = (*self.put_away, names)[-_REMEMBERED:]
+
+    def put_in(self, names: frozenset[str]) -> None:
+        """A model with these names was loaded on purpose."""
+        self.put_away = tuple(group for group in self.put_away if group.isdisjoint(names))
+
+    def found_at(self, url: str, status: ServiceStatus) -> None:
+        """The service answers at this URL, as another process perhaps, in which nothing is loaded."""
+        if url != self.url:
+            earlier = () if self.url is None else (self.url,)
+            self.former = tuple(one for one in (*earlier, *self.former) if one != url)[:_REMEMBERED]
+        self.seen = frozenset()
+        if status.generation is not self.generation:
+            self.ids = {}
+        self.generation, self.pid, self.url = status.generation, status.pid, url
 
 
 def locate(session: Session) -> Story[str]:
@@ -67,7 +102,7 @@ def look(session: Session) -> Story[ServiceStatus]:
             status=error.status,
             body=error.body,
         ) from error
-    session.generation = status.generation
+    session.generation, session.pid = status.generation, status.pid
     return status
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Generic, TypeVar
 
 from resilient_foundry.errors import ResilienceError
@@ -17,9 +18,11 @@ from resilient_foundry.foundry.connect import (
     make_client,
     request_for,
     stack_for,
+    with_remedies,
 )
-from resilient_foundry.foundry.errors import FoundryError
-from resilient_foundry.foundry.locate import Service, url_of
+from resilient_foundry.foundry.errors import FoundryError, SettingsError
+from resilient_foundry.foundry.locate import Inquiry, Inspection, Lookup, Service, is_here, url_of
+from resilient_foundry.foundry.remedies import remedies_for
 from resilient_foundry.foundry.session import Session
 from resilient_foundry.foundry.settings import Settings
 from resilient_foundry.stack import Stack
@@ -51,15 +54,18 @@ class Surface:
         aliases: Mapping[str, str] | None,
         strict: bool,
         trust_env: bool,
+        load: bool | None,
+        rediscover: bool | None,
         asynchronous: bool,
     ) -> Surface:
         """Read the settings and make what is not given; bad ones raise before anything is opened."""
         endpoint = None if base_url is None else url_of(base_url)
         settings = Settings.read(model=model, timeout=timeout, retries=retries, api_key=api_key, endpoint=endpoint)
         if http_client is not None:
-            if stack is not None or retries is not None:
+            if stack is not None or retries is not None or load or rediscover:
                 raise TypeError(
-                    "http_client= brings its own transport: put the stack under it, without stack= and retries="
+                    "http_client= brings its own transport: put the stack under it, without stack=, retries=, "
+                    "load=True and rediscover=True"
                 )
             module = library_of(http_client, asynchronous=asynchronous)
         else:
@@ -79,6 +85,9 @@ class Surface:
         http = http_client
         if http is None:
             chosen = stack_for(retries=settings.retries, timeout=settings.timeout) if stack is None else stack
+            session.loads = stack is None if load is None else load
+            lookup = _lookup(base_url, settings.endpoint, wanted=rediscover, ours=stack is None)
+            chosen = with_remedies(chosen, remedies_for(session, lookup=lookup))
             http = make_client(library, chosen, asynchronous=asynchronous, trust_env=trust_env)
         owned = http_client is None
         return cls(
@@ -97,6 +106,27 @@ class Surface:
 
     def __repr__(self) -> str:
         return f"base_url={self.session.url!r}, model={self.session.model!r}, library={self.library.__name__!r}"
+
+
+def _lookup(
+    service: Service | None, url: str | None, *, wanted: bool | None, ours: bool
+) -> Callable[[], Lookup] | None:
+    """Where to ask for the address of a service that moved; None where it is not to be looked for.
+
+    What was looked up once may be looked up again. A URL that the caller wrote is what the caller wants, and is left
+    only where that is wanted, for another one of this machine.
+    """
+    told = isinstance(service, str) or (service is None and url is not None)
+    if not (wanted if wanted is not None else ours and not told):
+        return None
+    if service is not None and not isinstance(service, str):
+        return partial(Inspection, service)
+    if url is not None and not is_here(url):
+        raise SettingsError(
+            f"rediscover=True looks for a service on this machine, and {url} is none of its addresses",
+            name="rediscover",
+        )
+    return Inquiry
 
 
 H = TypeVar("H")
@@ -121,6 +151,8 @@ class ClientSurface(Generic[H]):
         aliases: Mapping[str, str] | None = None,
         strict: bool = True,
         trust_env: bool = False,
+        load: bool | None = None,
+        rediscover: bool | None = None,
     ) -> None:
         """Make a client; nothing is sent.
 
@@ -136,6 +168,14 @@ class ClientSurface(Generic[H]):
         ignore, instead of refusing it. `trust_env=True` uses the proxies of the environment, which 2.x does not
         understand.
 
+        `load` has a model that a call names loaded when it turns out not to be in memory, once, and the call go on;
+        from the service's disk, it is never downloaded. What `unload_model` put away stays away until `load_model`.
+        `rediscover` has the service looked for again where it refuses connections, by the same manager or by the
+        `foundry` command, because its port changes when it restarts; the client then stays with what it found, which is
+        always on this machine. Both are on by default, `rediscover` unless a URL was given, as an argument or by
+        FOUNDRY_LOCAL_ENDPOINT. With `stack` they are off unless they are True, and stand just inside its retries; with
+        `http_client` they are not to be had.
+
         Raises `SettingsError` for a bad setting, TypeError for arguments that exclude each other.
         """
         self._surface = Surface.make(
@@ -150,6 +190,8 @@ class ClientSurface(Generic[H]):
             aliases=aliases,
             strict=strict,
             trust_env=trust_env,
+            load=load,
+            rediscover=rediscover,
             asynchronous=self._asynchronous,
         )
 
