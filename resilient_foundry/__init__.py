@@ -2,7 +2,13 @@
 
 from resilient_foundry.call import CallOptions
 from resilient_foundry.embed import wrap
-from resilient_foundry.errors import CircuitOpenError, DeadlineExceededError, ResilienceError, StackError
+from resilient_foundry.errors import (
+    CircuitOpenError,
+    DeadlineExceededError,
+    RateLimitError,
+    ResilienceError,
+    StackError,
+)
 from resilient_foundry.events import Ledger
 from resilient_foundry.foundry import AsyncFoundryClient, FoundryClient
 from resilient_foundry.policies.backoff import Backoff
@@ -10,6 +16,7 @@ from resilient_foundry.policies.breaker import CircuitBreaker
 from resilient_foundry.policies.budget import RetryBudget
 from resilient_foundry.policies.deadline import Deadline
 from resilient_foundry.policies.hedge import Hedge
+from resilient_foundry.policies.rate_limit import RateLimit
 from resilient_foundry.policies.redis import redis_storage
 from resilient_foundry.policies.retry import Retry
 from resilient_foundry.policies.stream_guard import StreamGuard
@@ -29,6 +36,8 @@ __all__ = [
     "FoundryClient",
     "Hedge",
     "Ledger",
+    "RateLimit",
+    "RateLimitError",
     "ResilienceError",
     "Retry",
     "RetryBudget",

@@ -1,7 +1,7 @@
 """What is wrong with a stack, in one sentence each.
 
-The order that is looked for, outermost first: tracing, deadline, retry, hedge, circuit breaker, attempt timeout, stream
-guard.
+The order that is looked for, outermost first: tracing, deadline, retry, hedge, rate limit, circuit breaker, attempt
+timeout, stream guard.
 Policies that are not known here may stand anywhere.
 """
 
@@ -13,12 +13,22 @@ from resilient_foundry.flow import Policy
 from resilient_foundry.policies.breaker import CircuitBreaker
 from resilient_foundry.policies.deadline import Deadline
 from resilient_foundry.policies.hedge import Hedge
+from resilient_foundry.policies.rate_limit import RateLimit
 from resilient_foundry.policies.retry import Retry
 from resilient_foundry.policies.stream_guard import StreamGuard
 from resilient_foundry.policies.timeouts import AttemptTimeout
 from resilient_foundry.policies.tracing import Tracing
 
-_ORDER: tuple[type[Policy], ...] = (Tracing, Deadline, Retry, Hedge, CircuitBreaker, AttemptTimeout, StreamGuard)
+_ORDER: tuple[type[Policy], ...] = (
+    Tracing,
+    Deadline,
+    Retry,
+    Hedge,
+    RateLimit,
+    CircuitBreaker,
+    AttemptTimeout,
+    StreamGuard,
+)
 _WHY: dict[tuple[type[Policy], type[Policy]], str] = {
     (Tracing, Deadline): "the span must still be open when the deadline passes",
     (Deadline, Retry): "else every attempt gets the whole deadline anew, and the waits between them are free",
@@ -28,6 +38,9 @@ _WHY: dict[tuple[type[Policy], type[Policy]], str] = {
     (Hedge, CircuitBreaker): "else the circuit sees one call where the server saw two, and refuses neither",
     (Hedge, AttemptTimeout): "else its limits are those of the first request, and a later one has what is left",
     (Hedge, StreamGuard): "it is the guard that tells Hedge whose first event came first",
+    (Retry, RateLimit): "it is attempts that a server counts, and a wait for a turn is none of theirs",
+    (RateLimit, CircuitBreaker): "else a circuit that opens can't stop those that wait for their turn",
+    (RateLimit, AttemptTimeout): "a wait for a turn is no part of an attempt",
     (Retry, AttemptTimeout): "else its limits would hold for all attempts as if they were one",
     (CircuitBreaker, AttemptTimeout): "an attempt that timed out is a failure that the circuit must see",
     (Retry, StreamGuard): "it is the guard that tells Retry of a stream that failed before its first event",

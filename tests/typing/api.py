@@ -23,6 +23,8 @@ from resilient_foundry import (
     DeadlineExceededError,
     Hedge,
     Ledger,
+    RateLimit,
+    RateLimitError,
     ResilienceError,
     Retry,
     RetryBudget,
@@ -71,6 +73,8 @@ def settings() -> None:
     AttemptTimeout(connect=1, pool=None, write=5.0, read=60, idle=10, growth=2)
     Hedge(0.5)
     Hedge(0.5, quantile=0.95, warm_up=10, most=3, budget=RetryBudget(), max_origins=100, judge=judge)
+    RateLimit()
+    RateLimit(10, per=60, burst=5, longest_wait=30, longest_hold=60, max_origins=100)
     StreamGuard(done=None, max_event=4096, judge=judge)
     Tracing(name="billing", tracer_provider=None)
     Deadline(30)
@@ -87,6 +91,7 @@ def wrong_settings() -> None:
     Retry(attempts="3")  # type: ignore[arg-type]
     Retry(retries=3)  # type: ignore[call-arg]
     Hedge()  # type: ignore[call-arg]
+    RateLimit(10, 60)  # type: ignore[misc]
     Deadline()  # type: ignore[call-arg]
     AttemptTimeout(total=3)  # type: ignore[call-arg]
     CallOptions(repeatable="yes")  # type: ignore[arg-type]
