@@ -55,6 +55,11 @@ class Line:
         self._lock = threading.Lock()
         self._owner = os.getpid()
 
+    @property
+    def waiting(self) -> int:
+        """How many callers stand in line."""
+        return len(self._waiting)
+
     def ask(self, turn: Turn, now: float) -> float:
         """The moment at which this caller may go.
 
