@@ -30,7 +30,7 @@ import sys
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from operator import methodcaller
 from typing import TYPE_CHECKING, Any
@@ -169,22 +169,20 @@ class Circuit:
         self._unheard: deque[tuple[Any, Callable[[Any], None]]] = deque()
         self._teller: int | None = None
         self._storage = storage or pybreaker.CircuitMemoryStorage(_CLOSED)
-        self.breaker = self._made([_Transitions(self)], rules.open_seconds)
+        self._breaker = _Breaker(
+            self,
+            fail_max=rules.failures or sys.maxsize,
+            reset_timeout=rules.open_seconds,
+            success_threshold=rules.successes,
+            listeners=[_Transitions(self)],
+            state_storage=self._storage,
+            name=name,
+            throw_new_error_on_trip=False,
+        )
+        self.breaker: pybreaker.CircuitBreaker = self._breaker
         """pybreaker's own object, for its listeners, its counters, and `open()` and `close()` by hand."""
         _circuits.add(self)
         holders.add(self)
-
-    def _made(self, listeners: Sequence[pybreaker.CircuitBreakerListener], open_for: float) -> pybreaker.CircuitBreaker:
-        return _Breaker(
-            self,
-            fail_max=self._rules.failures or sys.maxsize,
-            reset_timeout=open_for,
-            success_threshold=self._rules.successes,
-            listeners=listeners,
-            state_storage=self._storage,
-            name=self.name,
-            throw_new_error_on_trip=False,
-        )
 
     @property
     def state(self) -> str:
@@ -445,8 +443,7 @@ class Circuit:
         self._inside = False
         self._teller = None
         self._unheard.clear()
-        old: Any = self.breaker  # pybreaker's annotations leave the type of a listener open
-        self.breaker = self._made(old.listeners, old.reset_timeout)
+        self._breaker.share_lock(self)
 
     def _changes(self) -> list[CircuitEvent]:
         """What is to be told once the lock is free."""
@@ -460,6 +457,10 @@ class _Breaker(pybreaker.CircuitBreaker):
     def __init__(self, circuit: Circuit, **settings: Any) -> None:  # pybreaker's own settings
         self._circuit = weakref.ref(circuit)
         super().__init__(**settings)
+        self.share_lock(circuit)
+
+    def share_lock(self, circuit: Circuit) -> None:
+        """Use the circuit's lock."""
         self._lock = circuit.lock  # pybreaker's own name for it
 
     def add_listener(self, listener: Any) -> None:

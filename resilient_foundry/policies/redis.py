@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from resilient_foundry._extras import require
-
 if TYPE_CHECKING:
-    import pybreaker
+    from resilient_foundry.policies.shared_storage import SharedStorage
 
 
-def redis_storage(
-    url: str, *, namespace: str = "resilient-foundry"
-) -> Callable[[str], pybreaker.CircuitBreakerStorage]:
+def redis_storage(url: str, *, namespace: str = "resilient-foundry") -> SharedStorage:
     """Storage for `CircuitBreaker(storage=redis_storage("redis://127.0.0.1/0"))`: one state an origin, in one Redis.
 
-    Every admission asks Redis, in the calling thread: fit for synchronous programs, and a short block of an event loop.
-    Needs the extra `redis`; raises `MissingExtraError` without it.
+    Nobody waits for Redis. Every decision is made on a copy in memory, which a thread keeps in step with Redis within
+    some 0.2 s while circuits are in use; so the first call of a process goes by what the process knows itself. What is
+    shared: that a circuit is open, that it closed again, and failures in a row. Rates, the hand on a circuit, and how
+    long it stays open are each process's own, and so are probes: every process sends one in its own time.
 
-    While Redis can't be reached, a circuit counts as closed, so calls go out, and pybreaker logs each error. Only the
-    first call to an origin, which makes its circuit, raises redis's own ConnectionError, before anything is sent.
+    While Redis can't be reached, each process decides by itself; that is logged once, at WARNING, by the logger
+    `resilient_foundry`. When it is back, an open circuit that anybody saw is still open, and no failure is forgotten.
+    `storage.synchronise()` tells and takes over everything now, and blocks meanwhile.
+
+    It is pybreaker's own format, under `namespace`. Needs the extra `redis`; raises `MissingExtraError` without it.
     """
-    import pybreaker  # noqa: PLC0415 - it imports redis wherever that is installed; see policies/breaker.py
+    # pybreaker imports redis wherever that is installed; see policies/breaker.py
+    from resilient_foundry.policies.shared_storage import SharedStorage  # noqa: PLC0415
 
-    redis = require("redis", extra="redis")
-    client = redis.Redis.from_url(url)
-
-    def storage(name: str) -> pybreaker.CircuitBreakerStorage:
-        return pybreaker.CircuitRedisStorage(pybreaker.STATE_CLOSED, client, namespace=f"{namespace}:{name}")
-
-    return storage
+    return SharedStorage(url, namespace=namespace)

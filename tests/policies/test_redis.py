@@ -1,17 +1,26 @@
-"""Circuits that several processes share, through Redis."""
+"""Circuits that several processes share, through Redis. Without waiting: what the thread does is asked for."""
 
+import gc
+import logging
+import os
+import threading
+import warnings
+import weakref
 from typing import Any
 
 import fakeredis
 import httpx
+import pybreaker
 import pytest
 import redis
 
 from resilient_foundry import CircuitBreaker
 from resilient_foundry.policies.redis import redis_storage
+from resilient_foundry.policies.shared_storage import SharedStorage
 from resilient_foundry.testing import VirtualTime, failed, ok, rehearse
 
 URL = "http://foundry.local:5273/v1/models"
+REDIS = "redis://:secret@127.0.0.1/0"
 
 
 @pytest.fixture
@@ -19,74 +28,263 @@ def server(monkeypatch: pytest.MonkeyPatch) -> fakeredis.FakeServer:
     """One Redis for all clients of a test."""
     server = fakeredis.FakeServer()
 
-    def from_url(url: str) -> fakeredis.FakeRedis:
-        assert url == "redis://127.0.0.1/0"
+    def from_url(url: str, **settings: Any) -> fakeredis.FakeRedis:
+        assert url.startswith("redis://:secret@")
+        assert settings["socket_timeout"] <= 1, "no answer is waited for long"
         return fakeredis.FakeRedis(server=server)
 
     monkeypatch.setattr(redis.Redis, "from_url", from_url)
     return server
 
 
-def process(*, failures: int = 2) -> CircuitBreaker:
-    """The breaker of one of several processes."""
-    return CircuitBreaker(failures=failures, storage=redis_storage("redis://127.0.0.1/0"))
+class Process:
+    """What one of several processes has."""
+
+    def __init__(self, clock: VirtualTime, *, failures: int = 2, url: str = REDIS, **settings: Any) -> None:
+        self.storage = redis_storage(url)
+        self.breaker = CircuitBreaker(failures=failures, storage=self.storage, **settings)
+        self.clock = clock
+
+    def call(self, *answers: Any) -> int:
+        """How many requests a call sends."""
+        return rehearse(self.breaker, *answers, url=URL, clock=self.clock).sent
+
+    @property
+    def state(self) -> str:
+        return self.breaker.circuit(httpx.URL(URL)).state
+
+
+def meet(*processes: Process) -> None:
+    """Their threads have gone their rounds, each after each."""
+    for process in (*processes, *processes):
+        process.storage.synchronise()
 
 
 @pytest.mark.usefixtures("server")
 def test_failures_that_several_processes_saw_add_up() -> None:
-    one, other, clock = process(), process(), VirtualTime()
-    rehearse(one, failed(), url=URL, clock=clock)
-    rehearse(other, failed(), url=URL, clock=clock)
-    assert rehearse(one, url=URL, clock=clock).sent == 0
-    assert rehearse(other, url=URL, clock=clock).sent == 0
+    clock = VirtualTime()
+    one, other = Process(clock), Process(clock)
+    one.call(failed())
+    meet(one, other)
+    other.call(failed())
+    meet(one, other)
+    assert (one.call(), other.call()) == (0, 0)
+
+
+@pytest.mark.usefixtures("server")
+def test_a_success_that_one_process_saw_makes_the_failures_of_all_forgotten() -> None:
+    clock = VirtualTime()
+    one, other = Process(clock), Process(clock)
+    one.call(failed())
+    meet(one, other)
+    other.call(ok())
+    meet(one, other)
+    one.call(failed())
+    assert one.state == "closed"
 
 
 @pytest.mark.usefixtures("server")
 def test_a_probe_of_one_process_closes_the_circuit_of_all() -> None:
-    one, other, clock = process(failures=1), process(failures=1), VirtualTime()
-    rehearse(one, failed(), url=URL, clock=clock)
+    clock = VirtualTime()
+    one, other = Process(clock, failures=1), Process(clock, failures=1)
+    one.call(failed())
+    meet(one, other)
+    assert other.call() == 0
     clock.pass_(5)
-    assert rehearse(one, ok(), url=URL, clock=clock).status == 200
-    assert rehearse(other, ok(), url=URL, clock=clock).status == 200
-    assert other.circuit(httpx.URL(URL)).state == "closed"
+    assert one.call(ok()) == 1
+    meet(one, other)
+    assert other.state == "closed"
+    assert other.call(ok()) == 1
+
+
+@pytest.mark.usefixtures("server")
+def test_while_one_process_probes_the_circuit_of_the_others_is_open() -> None:
+    clock = VirtualTime()
+    one, other = Process(clock, failures=1), Process(clock, failures=1)
+    one.call(failed())
+    clock.pass_(4)
+    meet(one, other)
+    assert other.call() == 0
+    clock.pass_(1)
+    one.breaker.circuit(URL).admit(clock.now)
+    assert one.state == "half-open"
+    meet(one, other)
+    assert (one.state, other.state) == ("half-open", "open")
+    assert other.call() == 0
+
+
+@pytest.mark.usefixtures("server")
+def test_a_probe_that_failed_elsewhere_makes_the_break_longer_here_too() -> None:
+    clock = VirtualTime()
+    one, other = (Process(clock, failures=1, open_seconds=5, growth=2) for _ in range(2))
+    one.call(failed())
+    meet(one, other)
+    assert (one.call(), other.call()) == (0, 0)
+    clock.pass_(5)
+    one.call(failed())
+    meet(one, other)
+    clock.pass_(9)
+    assert other.call() == 0
+    clock.pass_(10)
+    assert other.call(ok()) == 1
 
 
 @pytest.mark.usefixtures("server")
 def test_a_process_that_comes_later_finds_the_circuit_open() -> None:
     clock = VirtualTime()
-    rehearse(process(failures=1), failed(), url=URL, clock=clock)
-    assert rehearse(process(failures=1), url=URL, clock=clock).sent == 0
+    one = Process(clock, failures=1)
+    one.call(failed())
+    meet(one)
+    later = Process(clock, failures=1)
+    later.breaker.circuit(URL)
+    meet(later)
+    assert later.call() == 0
 
 
 @pytest.mark.usefixtures("server")
 def test_origins_have_states_of_their_own() -> None:
-    rehearse(process(failures=1), failed(), url="http://a/")
-    assert rehearse(process(failures=1), ok(), url="http://b/").status == 200
+    clock = VirtualTime()
+    one, other = Process(clock, failures=1), Process(clock, failures=1)
+    rehearse(one.breaker, failed(), url="http://a/", clock=clock)
+    meet(one, other)
+    assert rehearse(other.breaker, ok(), url="http://b/", clock=clock).status == 200
 
 
-def test_keys_stand_under_the_name_space(server: fakeredis.FakeServer) -> None:
-    storage = redis_storage("redis://127.0.0.1/0", namespace="mine")
+def test_keys_are_pybreakers_own_and_stand_under_the_name_space(server: fakeredis.FakeServer) -> None:
+    storage = redis_storage(REDIS, namespace="mine")
     rehearse(CircuitBreaker(failures=1, storage=storage), failed(), url=URL)
-    stored: Any = fakeredis.FakeRedis(server=server)  # redis-py's annotations serve both of its colours at once
-    keys: list[bytes] = stored.keys("*")
+    storage.synchronise()
+    client: Any = fakeredis.FakeRedis(server=server)  # redis-py's annotations serve both of its colours at once
+    keys: list[bytes] = client.keys("*")
     assert keys
     assert all(key.startswith(b"mine:http://foundry.local:5273") for key in keys), keys
+    theirs = pybreaker.CircuitRedisStorage("closed", client, namespace="mine:http://foundry.local:5273")
+    assert theirs.state == "open"
+    assert theirs.opened_at is not None
 
 
-def test_while_redis_is_down_calls_go_out_and_afterwards_the_circuit_is_as_it_was(server: fakeredis.FakeServer) -> None:
-    breaker, clock = process(failures=1), VirtualTime()
-    rehearse(breaker, failed(), url=URL, clock=clock)
+# Redis is away
+
+
+def test_while_redis_is_away_each_process_decides_by_itself_and_says_so_once(
+    server: fakeredis.FakeServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    def said() -> list[tuple[str, str]]:
+        return [(one.levelname, one.getMessage()) for one in caplog.records if "redis.local" in one.getMessage()]
+
+    caplog.set_level(logging.INFO)
+    here = Process(VirtualTime(), failures=1, url="redis://:secret@redis.local:6400/0")
+    elsewhere = Process(VirtualTime(), failures=1)
+    meet(here, elsewhere)
     server.connected = False
-    assert rehearse(breaker, ok(), url=URL, clock=clock).status == 200
+    assert here.call(failed()) == 1
+    meet(here)
+    meet(here)
+    assert (here.call(), elsewhere.call(ok())) == (0, 1)
+    lost = "Redis at redis.local:6400 can't be used (ConnectionError); circuits are decided in this process alone"
+    assert said() == [("WARNING", f"{lost} meanwhile")]
+    assert "secret" not in caplog.text
     server.connected = True
-    assert rehearse(breaker, url=URL, clock=clock).sent == 0
+    meet(here)
+    assert said()[1:] == [("INFO", "Redis at redis.local:6400 can be used again")]
+    assert not any(record.name == "pybreaker" for record in caplog.records)
 
 
-def test_a_circuit_is_not_made_while_redis_is_down_and_the_next_call_makes_it(server: fakeredis.FakeServer) -> None:
-    breaker = process()
+def test_what_happened_meanwhile_is_told_when_redis_is_back(server: fakeredis.FakeServer) -> None:
+    clock = VirtualTime()
+    one, other = Process(clock, failures=1), Process(clock, failures=1)
     server.connected = False
-    refused = rehearse(breaker, url=URL)
-    assert isinstance(refused.error, redis.ConnectionError)
-    assert refused.sent == 0
+    one.call(failed())
+    meet(one, other)
     server.connected = True
-    assert rehearse(breaker, ok(), url=URL).status == 200
+    meet(one, other)
+    assert other.call() == 0
+
+
+def test_a_circuit_is_made_and_calls_go_out_where_redis_never_was(server: fakeredis.FakeServer) -> None:
+    server.connected = False
+    one = Process(VirtualTime(), failures=1)
+    assert one.call(failed()) == 1
+    assert one.call() == 0
+
+
+def test_what_others_wrote_under_our_names_harms_no_call(
+    server: fakeredis.FakeServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Somebody's own keys, or an older format."""
+    client: Any = fakeredis.FakeRedis(server=server)
+    name = "resilient-foundry:http://foundry.local:5273:pybreaker"
+    client.set(f"{name}:state", "ajar")
+    client.set(f"{name}:fail_counter", "many")
+    one = Process(VirtualTime(), failures=1)
+    assert one.call(failed()) == 1
+    meet(one)
+    assert one.call() == 0
+    assert "can't be used (ValueError)" in caplog.text
+    client.set(f"{name}:fail_counter", "0")
+    meet(one)
+    assert client.get(f"{name}:state") == b"open"
+
+
+# The thread
+
+
+@pytest.mark.usefixtures("server")
+def test_nobody_asks_redis_before_there_is_a_call() -> None:
+    before = set(threading.enumerate())
+    breaker = CircuitBreaker(storage=redis_storage(REDIS))
+    assert set(threading.enumerate()) <= before
+    rehearse(breaker, ok(), url=URL)
+    (thread,) = set(threading.enumerate()) - before
+    assert (thread.name, thread.daemon) == ("Redis at 127.0.0.1:6379", True)
+
+
+@pytest.mark.usefixtures("server")
+def test_the_thread_ends_with_the_storage_and_keeps_nothing_alive() -> None:
+    storage = redis_storage(REDIS)
+    breaker = CircuitBreaker(storage=storage)
+    before = set(threading.enumerate())
+    rehearse(breaker, ok(), url=URL)
+    (thread,) = set(threading.enumerate()) - before
+    gone = weakref.ref(storage)
+    del breaker, storage
+    gc.collect()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert gone() is None
+
+
+@pytest.mark.usefixtures("server")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_child_process_has_a_thread_of_its_own() -> None:
+    one = Process(VirtualTime(), failures=1)
+    one.call(ok())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # this process has threads: that is the point
+        child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            one.call(failed())
+            one.storage.synchronise()
+            code = 0 if threading.active_count() == 2 and one.call() == 0 else 2
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert one.state == "closed"
+
+
+@pytest.mark.usefixtures("server")
+def test_circuits_that_are_dropped_are_synchronised_no_more() -> None:
+    one = Process(VirtualTime(), max_origins=2)
+    for number in range(20):
+        rehearse(one.breaker, ok(), url=f"http://origin{number}/")
+    gc.collect()
+    assert isinstance(one.storage, SharedStorage)
+    assert len(list(one.breaker.circuits)) == 2
+    meet(one)
+
+
+def test_a_url_that_is_none_is_named_at_once() -> None:
+    with pytest.raises(ValueError, match="Redis URL"):
+        redis_storage("127.0.0.1:6379")
