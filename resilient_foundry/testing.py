@@ -20,9 +20,10 @@ import httpx
 from resilient_foundry._transports.body import SyncBody
 from resilient_foundry._transports.drive import SyncDriver, World
 from resilient_foundry._transports.library import Library, library
+from resilient_foundry._transports.turns import Turns
 from resilient_foundry.call import OPTIONS, CallOptions
 from resilient_foundry.events import Event, Ledger, Listener
-from resilient_foundry.flow import Policy, Repeat, Wait
+from resilient_foundry.flow import Begin, Branch, Effect, Policy, Repeat, Together, Wait
 from resilient_foundry.leaks import LeakError, no_leaks
 from resilient_foundry.stack import Stack
 
@@ -49,6 +50,8 @@ class VirtualTime:
     """A clock that moves only when it is told to. Seconds."""
 
     now: float = 1000.0
+    turns: Turns | None = field(default=None, repr=False, compare=False)
+    """Whose turn it is, where parts of a call run side by side."""
 
     def __call__(self) -> float:
         """The time."""
@@ -56,7 +59,10 @@ class VirtualTime:
 
     def pass_(self, seconds: float) -> None:
         """Let so many seconds pass."""
-        self.now += seconds
+        if self.turns is None:
+            self.now += seconds
+        else:
+            self.turns.pass_until(self.now + seconds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,6 +282,14 @@ class History:
         return self.response.status_code if self.response is not None else None
 
 
+class _Group:
+    """The parts that run beside another one."""
+
+    def __init__(self) -> None:
+        self.branches: list[Branch[Any]] = []
+        self.begun: list[object] = []
+
+
 class _Rehearsal(SyncDriver):
     """The sync driver, with waits that take no time. Stamina's loop is played by hand."""
 
@@ -291,10 +305,57 @@ class _Rehearsal(SyncDriver):
         """Nobody else is there who could give the signal meanwhile: it is given already, or never."""
         if effect.signal.is_given:
             return True
+        if self._time.turns is not None:
+            self._time.turns.wait_for(effect.signal, effect.until)
+            return effect.signal.is_given
         if effect.until is None:
             raise AssertionError("the call waits for ever: nobody gives the signal that it waits for")
         self._time.pass_(max(0.0, effect.until - self.clock()))
         return effect.signal.is_given
+
+    def answer(self, effect: Effect) -> Any:
+        """What runs side by side takes turns."""
+        match effect:
+            case Together():
+                return self.together(effect)
+            case Begin():
+                return self.begin_beside(effect)
+            case _:
+                return super().answer(effect)
+
+    def together(self, effect: Together) -> Any:
+        """Run a part, and cancel what it has begun and not waited for."""
+        outer = self._time.turns
+        turns = self._time.turns = outer or Turns(self._time)
+        group = _Group()
+        try:
+            value = self.run(effect.part(group))
+        finally:
+            for begun in group.begun:
+                turns.cancel(begun)
+            self._time.turns = outer
+        for branch in group.branches:
+            if isinstance(branch.error, AssertionError):
+                raise branch.error
+        return value
+
+    def begin_beside(self, effect: Begin) -> Branch[Any]:
+        """Run a flow in turns with the one that asks."""
+        turns, group = self._time.turns, effect.group
+        if turns is None or not isinstance(group, _Group):
+            raise AssertionError("a part is begun within `together`")
+        branch: Branch[Any] = Branch()
+
+        def part() -> None:
+            try:
+                branch.value = self.run(effect.part)
+            except Exception as error:  # noqa: BLE001 - whoever began it looks at it
+                branch.error = error
+            branch.ended.give()
+
+        group.branches.append(branch)
+        group.begun.append(turns.begin(part))
+        return branch
 
     def repeat(self, effect: Repeat) -> Any:
         """Repeat as stamina does: ask, then stop at the last attempt, then wait."""
@@ -325,7 +386,8 @@ def rehearse(
 ) -> History:
     """Take one call through a policy or a stack, against these answers, on a virtual clock.
 
-    Every error is caught and shown, but for AssertionError: a script that is too short is a mistake of the test.
+    What a policy begins side by side takes turns on the clock, as it would with an asynchronous client. Every error is
+    caught and shown, but for AssertionError: a script that is too short is a mistake of the test.
     `draw` gives the random numbers, a half unless said otherwise. The body is read to its end and closed, or only
     closed with `read=False`. Hand the same `clock` in to rehearse several calls one after the other.
     """
