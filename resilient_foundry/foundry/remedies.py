@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 from resilient_foundry.call import OPTIONS, attempt_of, derive
 from resilient_foundry.errors import CircuitOpenError
-from resilient_foundry.events import Outcome
 from resilient_foundry.faults import Fault, fault_of, legible
 from resilient_foundry.flow import Flow, Proceed, Request, Response, discard, now, preview, pull, work
 from resilient_foundry.foundry import models, operations
@@ -69,10 +68,8 @@ class Loading:
         if failure.status_code != HTTPStatus.BAD_REQUEST:
             return None
         body = legible(failure.headers, (yield from preview(failure, _BODY_OF_A_REFUSAL)))
-        attempt = attempt_of(failure)
-        whole = attempt is None or attempt.outcome is Outcome.COMPLETE  # and so it can be handed on after all
         means = error_of(failure.status_code, failure.headers, body, self.session.generation)
-        return needed if whole and isinstance(means, ModelNotLoadedError) else None
+        return needed if isinstance(means, ModelNotLoadedError) else None
 
     def mend(self, request: Request, proceed: Proceed, thing: str) -> Flow[str]:
         """Load it, as `load_model` does."""

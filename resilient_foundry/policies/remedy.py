@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from resilient_foundry.call import CLOCK_STEP, options_of, shared_of
+from resilient_foundry.call import CLOCK_STEP, attempt_of, options_of, shared_of
 from resilient_foundry.events import Remedied
 from resilient_foundry.flow import (
     Flow,
@@ -15,6 +15,7 @@ from resilient_foundry.flow import (
     discard,
     history,
     now,
+    preview,
     remember,
     retry_mode,
     tell,
@@ -25,6 +26,9 @@ from resilient_foundry.policies.repairs import Mended, Repairs, Resting, UnderWa
 
 TRIED = "resilience.tried"
 """`response.extensions` key: a sentence on what was tried in vain against the failure that this answer is."""
+
+_BODY_OF_A_FAILURE = 64 * 1024
+"""Bytes read of an answer that may be thrown away: enough to keep its connection, and to show it after all."""
 
 
 class Cure(Protocol):
@@ -110,12 +114,16 @@ class Remedy:
                 thing = yield from self.cure.noticed(sent, response)
                 if thing is None or not rewind():
                     return response
-                yield from discard(response)
+                yield from preview(response, _BODY_OF_A_FAILURE)
+                attempt = attempt_of(response)
+                if attempt is not None and attempt.outcome is not None:
+                    yield from discard(response)  # all of it is held: its connection is for the remedy
                 tried = yield from self._mended(sent, proceed, thing, met)
                 if tried is not None:
                     if tried:
                         response.extensions[TRIED] = tried
                     return response
+                yield from discard(response)
 
     def _mended(self, request: Request, proceed: Proceed, thing: str, met: float) -> Flow[str | None]:
         """Have it mended, by this call or another. None where it is; else what was tried, if anything is to be told."""
@@ -152,7 +160,7 @@ class Remedy:
         except self.cure.failures as trouble:
             ended, until = (yield from now()), shared_of(request).until
             if until is not None and ended >= until - CLOCK_STEP:
-                raise  # this call had no time left for it; another one may have
+                raise TimeoutError from trouble  # this call had no time left for it; another one may have
             kind = type(trouble).__name__
             tried = f"{self.cure.doing} {thing} was in vain: {kind}: {trouble}"
             self._repairs.failed(thing, turn, why=tried, until=ended + self.pause)
