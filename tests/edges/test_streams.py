@@ -40,7 +40,9 @@ ENDS = [
         Outcome.IN_BAND_ERROR,
         id="an error in the stream",
     ),
-    pytest.param(streams("words", done=False), Outcome.TRUNCATED, id="no last word"),
+    pytest.param(
+        streams('{"choices": [{"delta": {"content": "words"}}]}', done=False), Outcome.TRUNCATED, id="no last word"
+    ),
 ]
 
 
@@ -54,7 +56,7 @@ def test_a_stream_that_fails_after_its_first_event_is_one_failure_at_its_end(
         client = way.client(stack)
         for state in ("closed", "open"):
             with client.stream("GET", server.url) as stream:
-                assert stream.next() == b"data: words\n\n"
+                assert b"words" in stream.next()
                 assert breaker.circuit(server.url).state == "closed"
                 stream.rest()
             assert outcomes(stream.response) == [outcome]
