@@ -4,6 +4,7 @@ from resilient_foundry.call import CallOptions
 from resilient_foundry.embed import wrap
 from resilient_foundry.errors import (
     CircuitOpenError,
+    ConcurrencyLimitError,
     DeadlineExceededError,
     RateLimitError,
     ResilienceError,
@@ -11,11 +12,13 @@ from resilient_foundry.errors import (
 )
 from resilient_foundry.events import Ledger
 from resilient_foundry.foundry import AsyncFoundryClient, FoundryClient
+from resilient_foundry.policies.adaptive import AdaptiveLimit
 from resilient_foundry.policies.backoff import Backoff
 from resilient_foundry.policies.breaker import CircuitBreaker
 from resilient_foundry.policies.budget import RetryBudget
 from resilient_foundry.policies.deadline import Deadline
 from resilient_foundry.policies.hedge import Hedge
+from resilient_foundry.policies.limit import ConcurrencyLimit
 from resilient_foundry.policies.rate_limit import RateLimit
 from resilient_foundry.policies.redis import redis_storage
 from resilient_foundry.policies.retry import Retry
@@ -25,12 +28,15 @@ from resilient_foundry.policies.tracing import Tracing
 from resilient_foundry.stack import Stack
 
 __all__ = [
+    "AdaptiveLimit",
     "AsyncFoundryClient",
     "AttemptTimeout",
     "Backoff",
     "CallOptions",
     "CircuitBreaker",
     "CircuitOpenError",
+    "ConcurrencyLimit",
+    "ConcurrencyLimitError",
     "Deadline",
     "DeadlineExceededError",
     "FoundryClient",

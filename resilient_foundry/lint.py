@@ -1,7 +1,7 @@
 """What is wrong with a stack, in one sentence each.
 
-The order that is looked for, outermost first: tracing, deadline, retry, hedge, rate limit, circuit breaker, attempt
-timeout, stream guard.
+The order that is looked for, outermost first: tracing, deadline, retry, hedge, rate limit, circuit breaker,
+concurrency limit, attempt timeout, stream guard.
 Policies that are not known here may stand anywhere.
 """
 
@@ -13,6 +13,7 @@ from resilient_foundry.flow import Policy
 from resilient_foundry.policies.breaker import CircuitBreaker
 from resilient_foundry.policies.deadline import Deadline
 from resilient_foundry.policies.hedge import Hedge
+from resilient_foundry.policies.limit import ConcurrencyLimit
 from resilient_foundry.policies.rate_limit import RateLimit
 from resilient_foundry.policies.retry import Retry
 from resilient_foundry.policies.stream_guard import StreamGuard
@@ -26,6 +27,7 @@ _ORDER: tuple[type[Policy], ...] = (
     Hedge,
     RateLimit,
     CircuitBreaker,
+    ConcurrencyLimit,
     AttemptTimeout,
     StreamGuard,
 )
@@ -44,6 +46,12 @@ _WHY: dict[tuple[type[Policy], type[Policy]], str] = {
     (Retry, AttemptTimeout): "else its limits would hold for all attempts as if they were one",
     (CircuitBreaker, AttemptTimeout): "an attempt that timed out is a failure that the circuit must see",
     (Retry, StreamGuard): "it is the guard that tells Retry of a stream that failed before its first event",
+    (Deadline, ConcurrencyLimit): "else waiting for a place costs the call nothing",
+    (Retry, ConcurrencyLimit): "else a place is held through the waits between the attempts",
+    (Hedge, ConcurrencyLimit): "else two requests share a place that is meant for one",
+    (CircuitBreaker, ConcurrencyLimit): "else calls queue for a server that the circuit would refuse them anyway",
+    (ConcurrencyLimit, AttemptTimeout): "an attempt that timed out tells an adaptive limit that the server is slow",
+    (ConcurrencyLimit, StreamGuard): "it is the guard that tells an adaptive limit when the first event came",
     (CircuitBreaker, StreamGuard): "it is the guard that tells the circuit how a stream ended",
 }
 _ONE_OF_EACH: dict[type[Policy], str] = {
@@ -51,6 +59,7 @@ _ONE_OF_EACH: dict[type[Policy], str] = {
     Retry: "their attempts multiply",
     Hedge: "their requests multiply",
     CircuitBreaker: "the outer one counts what the inner one refuses",
+    ConcurrencyLimit: "calls that hold a place of the outer one would wait for one of the inner",
     StreamGuard: "the inner one has held the stream already",
 }
 
@@ -98,6 +107,12 @@ def _times(policies: Sequence[Policy]) -> Iterator[str]:
             yield (
                 f"Retry.longest_wait ({policy.longest_wait:g} s) is longer than the deadline ({deadline:g} s), "
                 f"so no such wait would be begun: shorten it, or leave it out"
+            )
+        waits = policy.longest_wait if isinstance(policy, ConcurrencyLimit) else None
+        if waits is not None and waits > deadline:
+            yield (
+                f"ConcurrencyLimit.longest_wait ({waits:g} s) is longer than the deadline ({deadline:g} s), "
+                f"so it would never be reached: shorten it, or leave it out"
             )
 
 

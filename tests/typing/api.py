@@ -14,11 +14,14 @@ import httpx2
 import pybreaker
 
 from resilient_foundry import (
+    AdaptiveLimit,
     AttemptTimeout,
     Backoff,
     CallOptions,
     CircuitBreaker,
     CircuitOpenError,
+    ConcurrencyLimit,
+    ConcurrencyLimitError,
     Deadline,
     DeadlineExceededError,
     Hedge,
@@ -71,6 +74,10 @@ def settings() -> None:
         storage=redis_storage("redis://127.0.0.1/0", namespace="mine"),
     )
     AttemptTimeout(connect=1, pool=None, write=5.0, read=60, idle=10, growth=2)
+    ConcurrencyLimit(4)
+    ConcurrencyLimit(4, queue=0, longest_wait=30, linger=60, linger_streams=True, max_origins=100)
+    ConcurrencyLimit(AdaptiveLimit())
+    ConcurrencyLimit(AdaptiveLimit(start=2, lowest=1, highest=16))
     Hedge(0.5)
     Hedge(0.5, quantile=0.95, warm_up=10, most=3, budget=RetryBudget(), max_origins=100, judge=judge)
     RateLimit()
@@ -93,6 +100,8 @@ def wrong_settings() -> None:
     Hedge()  # type: ignore[call-arg]
     RateLimit(10, 60)  # type: ignore[misc]
     Deadline()  # type: ignore[call-arg]
+    ConcurrencyLimit()  # type: ignore[call-arg]
+    ConcurrencyLimit(4, 100)  # type: ignore[call-arg]
     AttemptTimeout(total=3)  # type: ignore[call-arg]
     CallOptions(repeatable="yes")  # type: ignore[arg-type]
     CircuitBreaker(judge=by_status_alone)  # type: ignore[arg-type]
@@ -205,12 +214,26 @@ def circuits(breaker: CircuitBreaker) -> None:
     breaker.circuit("http://foundry.local")
 
 
+def limits(limit: ConcurrencyLimit) -> None:
+    seen = limit.snapshot("http://foundry.local:5273", now=3.0)
+    assert_type(seen.limit, int)
+    assert_type((seen.in_use, seen.waiting, seen.lingering), tuple[int, int, int])
+    limit.snapshot(httpx.URL("http://foundry.local:5273"))
+    httpx.Limits(**limit.pool())
+    httpx2.Limits(**limit.pool(origins=2, server_idle=60))
+    CallOptions(priority=1)
+
+
 def errors(call: Callable[[], httpx.Response]) -> None:
     try:
         call()
     except CircuitOpenError as refused:
         assert_type(refused.circuit, str)
         assert_type(refused.retry_after, float | None)
+    except ConcurrencyLimitError as crowded:
+        assert_type((crowded.limiter, crowded.why), tuple[str, str])
+        assert_type((crowded.limit, crowded.in_use, crowded.waiting), tuple[int, int, int])
+        assert_type(crowded.waited, float)
     except DeadlineExceededError as late:
         assert_type(late.seconds, float)
     except ResilienceError as error:
