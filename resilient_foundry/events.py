@@ -145,13 +145,15 @@ class StreamResumed(Event):
 
 @dataclass(frozen=True, slots=True)
 class ResumeDenied(Event):
-    """A stream that broke in its middle is not continued; `why` says what forbids it."""
+    """A stream that broke in its middle, behind the `characters` that the caller has, is not continued."""
 
     why: str
-    """`not_deterministic`, `tool_call`, `another_answer`, `unknown_events`, or one of `RetryDenied`."""
+    """`not_deterministic`, `tool_call`, `another_answer`, `unknown_events`, `attempts`, `refused` (by another policy),
+    or one of `RetryDenied`."""
+    characters: int = 0
 
     def __str__(self) -> str:
-        return f"is not continued: {self.why.replace('_', ' ')}"
+        return f"is not continued behind the {self.characters} characters delivered: {self.why.replace('_', ' ')}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -243,14 +243,14 @@ class Give:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Raise the library's ReadTimeout where a chunk is waited for beyond the monotonic moment that `moment()` says.
+    """Raise the library's ReadTimeout where a chunk is waited for beyond the monotonic moment that `moment(at)` says.
 
-    It is asked before each chunk; None is no limit. `longest` (seconds) is the longest silence between two chunks that
-    can be within the pace, by which a blocking read is ended.
+    It is asked before each chunk, at the moment `at`; None is no limit. `longest` (seconds) is the longest silence
+    between two chunks that can be within the pace, by which a blocking read is ended.
     """
 
     response: Response
-    moment: Callable[[], float | None]
+    moment: Callable[[float], float | None]
     longest: float | None
 
 
@@ -485,7 +485,7 @@ def give(chunk: bytes) -> Flow[None]:
     yield Give(chunk)
 
 
-def pace(response: Response, moment: Callable[[], float | None], *, longest: float | None = None) -> Flow[None]:
+def pace(response: Response, moment: Callable[[float], float | None], *, longest: float | None = None) -> Flow[None]:
     """Limit how long each further chunk is waited for, by a moment that may move."""
     yield Pace(response, moment, longest)
 

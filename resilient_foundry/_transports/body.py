@@ -146,7 +146,7 @@ class Body:
 
     def is_over(self) -> bool:
         """Whether nothing more comes; raises the library's StreamClosed where it was closed before its end."""
-        if self.raw_outcome is Outcome.ABANDONED:
+        if self.end is not None and self.end.outcome is Outcome.ABANDONED:
             raise self.library.StreamClosed
         return self.end is not None
 

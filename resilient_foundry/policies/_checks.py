@@ -44,6 +44,12 @@ def switch(name: str, value: object) -> None:
         raise TypeError(f"{name} is True or False, not {value!r}")
 
 
+def text(name: str, value: object) -> None:
+    """Raise unless the value is a text that is not empty, or None."""
+    if value is not None and not (isinstance(value, str) and value):
+        raise TypeError(f"{name} is a text or None, not {value!r}")
+
+
 def _is_a(value: object, kinds: tuple[type, ...]) -> bool:
     """What the annotations promise, for callers without a type checker."""
     return isinstance(value, kinds)

@@ -38,6 +38,7 @@ from resilient_foundry.policies._checks import count, seconds
 from resilient_foundry.policies.backoff import Backoff
 from resilient_foundry.policies.budget import RetryBudget
 from resilient_foundry.policies.origin import origin
+from resilient_foundry.policies.resume import continued
 from resilient_foundry.policies.retry_after import retry_after
 
 _WORTH_IT = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -98,20 +99,14 @@ class Retry:
         rewind = yield from remember(request)
         call = _Call(self, request, proceed, rewind, repeatable=may_be_repeated(request), testing=testing)
         try:
-            return (
-                yield from repeat(
-                    call.attempt,
-                    wait_for=call.wait_for,
-                    attempts=self.attempts,
-                    name=f"{request.method} {origin(request.url)}",
-                )
-            )
+            response = yield from repeat(call.attempt, wait_for=call.wait_for, attempts=self.attempts, name=call.name)
         except _AnotherAnswerWanted as wanted:
             return wanted.response
         except Exception as error:
             if call.number > 1:
                 error.add_note(call.summary())
             raise
+        return (yield from continued(request, response, call.again))
 
 
 class _Call:
@@ -127,6 +122,7 @@ class _Call:
         self.repeatable = repeatable
         self.testing = testing
         self.number = 0
+        self.name = f"{request.method} {origin(request.url)}"
         self.shared = shared_of(request)
         self.waited = 0.0
         self._reasons: list[str] = []
@@ -171,6 +167,33 @@ class _Call:
         if (yield from self._schedule(failure, problem, headers=response.headers, fingerprint=self._print(response))):
             raise failure
         return response
+
+    def again(self, failure: Exception, reason: str) -> Flow[Response | None]:
+        """A further answer after one that broke while it was read; None where there is to be none.
+
+        Who has a stream continued says by that that asking again does no harm.
+        """
+        self.repeatable = options_of(self.request).repeatable is not False
+        if not (yield from self._may_repeat(Fault.UNKNOWN, reason)):
+            return None
+        if not (yield from self._schedule(failure, reason, headers={}, fingerprint=None)):
+            return None
+        made = self.number
+
+        def part(number: int) -> Flow[Response]:
+            if number == 1:
+                raise failure
+            return (yield from self.attempt(made + number - 1))
+
+        try:
+            left = self.policy.attempts - made + 1
+            return (yield from repeat(part, wait_for=self.wait_for, attempts=left, name=self.name))
+        except _AnotherAnswerWanted as wanted:
+            return wanted.response
+        except Exception as error:
+            if error is failure:  # stamina is testing, and allows no further attempt
+                return None
+            raise
 
     def _why_not_good(self, response: Response) -> Flow[str | None]:
         """Why this answer is worth another attempt, in a word or two, or None where it is not."""

@@ -2,60 +2,93 @@
 
 from __future__ import annotations
 
-import json
-import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, cast
 
 from resilient_foundry import sse
-from resilient_foundry.events import BodyEnd, Outcome
+from resilient_foundry.call import IDLE, attempt_of, derive
+from resilient_foundry.events import BodyEnd, Ledger, Outcome
 from resilient_foundry.faults import Judge, judge_by_status
-from resilient_foundry.flow import Flow, Proceed, Request, Response, discard, peek, watch
-from resilient_foundry.policies._checks import count
+from resilient_foundry.flow import Flow, Proceed, Request, Response, discard, history, pace, peek, watch
+from resilient_foundry.policies._checks import count, seconds, switch, text
+from resilient_foundry.policies.resume import RESUMABLE
+from resilient_foundry.policies.timeouts import GROWTH
+from resilient_foundry.policies.transcript import Transcript
 from resilient_foundry.sse import Decoder, Event, SSEError
 
-_FINISHED = re.compile(r'"finish_reason"\s*:\s*"')
 _SERVER_ERROR = 500
-_NO_CONTENT = frozenset({204, 304})
+_GOOD = range(200, 300)
+_NO_CONTENT = 204
 """RFC 9110 section 6.4.1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamGuard:
-    """Holds a stream of server-sent events until its first event, and says at its end how it went.
+    """Holds a stream of server-sent events until its first event with content, and says at its end how it went.
 
     A server that sends `200 text/event-stream` before it works reports failure inside the stream, or by ending it.
-    With this guard the policies around it learn of that: an event that is an error (`data: {"error": ...}`, `event:
-    error`), a clean end without `done` or a finish reason, a connection that broke. What fails before the first event
-    with content fails before the caller has seen anything, so `Retry` may ask again unseen; what fails later is never
-    repeated.
+    With this guard the policies around it learn of that: an event that is an error (`{"error": ...}`, `event: error`,
+    `response.failed`), a clean end that comes too early, a connection that broke or fell silent. What fails before
+    the first event with content fails before the caller has seen anything, so `Retry` may ask again unseen. A role, a
+    `ping` and a comment are no content.
 
-    `done` is the data of the event that ends a stream (None: any clean end will do), as of the OpenAI API. Events
-    larger than `max_event` bytes end the judging, not the stream; a stream that has sent as much without an event with
-    content is held no longer. Answers that are no event streams pass through, and
-    so do compressed ones, whose events can't be seen from here.
+    The ends of chats and completions (`[DONE]`, or a reason to finish for every choice), of responses
+    (`response.completed`) and of messages (`message_stop`) are known: a stream of these that ends without is truncated,
+    and one that the caller closes after it is complete. A stream of other events has ended well wherever it ends,
+    unless `done` says what the data of its last event are. A stream without a single event is truncated.
+
+    `first_event` (seconds) limits the wait for the first event with content, from the head of the answer on;
+    `progress` (seconds) the wait for each later event that brings something on. Bytes that bring nothing on, such as
+    `: keep-alive`, count for neither, and the time that the caller takes between two reads is not counted. What is
+    raised is the library's ReadTimeout. The wait for the head is limited by `AttemptTimeout.read`, whose `growth` also
+    makes `first_event` longer. A socket read can't be interrupted in synchronous code: there a wait ends when the next
+    chunk comes, or after a silence of the longer of the two limits, where both are set.
+
+    With `resume`, a chat or completion whose stream broke in its middle is asked again by the `Retry` further out, and
+    goes on behind the part that the caller already has, if the new answer begins with that very part, however it is cut
+    into events. Only a deterministic request is asked again (`temperature` 0, or a `seed`); that doing so does no harm
+    is what you say by `resume`, unless `CallOptions(repeatable=False)` says otherwise. Where it can't go on, the error
+    is raised, a truncated stream as RemoteProtocolError, with a note on how many characters were delivered; an error
+    that stood in the stream is handed over as it came. The ledger says why (`ResumeDenied`). Tool calls are never put
+    together from two answers. As long as a stream can be resumed, an event is handed over when it is whole.
+
+    Events larger than `max_event` bytes end the judging, not the stream; a stream that has sent as much without an
+    event with content is held no longer. Answers that are no event streams pass through, and so do compressed ones,
+    whose events can't be seen from here.
     """
 
-    done: str | None = "[DONE]"
+    done: str | None = None
+    first_event: float | None = None
+    progress: float | None = None
+    resume: bool = False
     max_event: int = 1024 * 1024
     judge: Judge = judge_by_status
 
     def __post_init__(self) -> None:
+        text("StreamGuard.done", self.done)
+        seconds("StreamGuard.first_event", self.first_event)
+        seconds("StreamGuard.progress", self.progress)
+        switch("StreamGuard.resume", self.resume)
         count("StreamGuard.max_event", self.max_event)
 
     def flow(self, request: Request, proceed: Proceed) -> Flow[Response]:
         """Hold the answer until its first event."""
-        response = yield from proceed(request)
+        limits = _Limits(request, self.first_event, self.progress)
+        response = yield from proceed(limits.written_on(request))
         if _has_events(request, response):
-            stream = _Stream(self, response)
+            stream = _Stream(self, response, limits, (yield from history()))
             yield from watch(response, stream)
+            if limits.are_set:
+                yield from pace(response, limits.moment, longest=limits.longest)
             try:
                 yield from peek(response, stream.has_begun)
             except Exception:
                 yield from discard(response)  # its connection must be free when the call is tried again
                 raise
-            if stream.failed:
+            if stream.failure is not None:
                 yield from discard(response)  # nothing follows an error; what was held can still be read
+            elif self.resume:
+                response.extensions[RESUMABLE] = stream
         return response
 
 
@@ -64,103 +97,103 @@ def _has_events(request: Request, response: Response) -> bool:
     return (
         sse.announced_by(response.headers)
         and response.headers.get("content-encoding", "identity") == "identity"
-        and response.status_code < _SERVER_ERROR
-        and response.status_code not in _NO_CONTENT
+        and response.status_code in _GOOD
+        and response.status_code != _NO_CONTENT
         and request.method != "HEAD"
     )
 
 
-class _Stream:
-    """What the events of one answer have said so far."""
+class _Limits:
+    """How long the server may be waited for until it brings something on. Moments are monotonic seconds."""
 
-    def __init__(self, guard: StreamGuard, response: Response) -> None:
-        self._guard = guard
+    def __init__(self, request: Request, first_event: float | None, progress: float | None) -> None:
+        grown: float = request.extensions.get(GROWTH, 1.0)
+        self._first = None if first_event is None else first_event * grown
+        self._progress = progress
+        self.are_set = first_event is not None or progress is not None
+        self.longest = max(self._first, progress) if self._first is not None and progress is not None else None
+        self._left = self._first
+        self._asked: float | None = None
+
+    def written_on(self, request: Request) -> Request:
+        """The request, so that its body gets a limit of its own where it has none yet: that is what `longest` cuts."""
+        if self.longest is None or request.extensions.get(IDLE) is not None:
+            return request
+        limits: Mapping[str, float | None] = request.extensions.get("timeout") or {}
+        read = limits.get("read")
+        return derive(request, extensions={IDLE: self.longest if read is None else read})
+
+    def moment(self, at: float) -> float | None:
+        """Until when the chunk may be waited for that is asked for now."""
+        self._asked = at
+        return None if self._left is None else at + self._left
+
+    def waited(self, at: float, *, progress: bool) -> None:
+        """A chunk came; the caller's own time between two of them is not held against the server."""
+        if progress:
+            self._left = self._progress
+        elif self._left is not None and self._asked is not None:
+            self._left -= at - self._asked
+        self._asked = None
+
+
+class _Stream:
+    """One answer: what its events have said so far."""
+
+    def __init__(self, guard: StreamGuard, response: Response, limits: _Limits, ledger: Ledger) -> None:
+        self.failure: BodyEnd | None = None
+        """How the stream ended by its own word, where it reported an error."""
+        self.max_event = guard.max_event
+        self.transcript = Transcript(guard.done)
+        self._judge = guard.judge
         self._response = response
+        self._limits = limits
         self._decoder: Decoder | None = Decoder(max_bytes=guard.max_event)
-        self._begun = False
         self._held = 0
-        self._done = guard.done is None
-        self._failed: BodyEnd | None = None
+        self._attempt = attempt_of(response)
+        self._began = ledger.started + (self._attempt.started if self._attempt is not None else 0.0)
 
     def has_begun(self) -> bool:
         """Whether an event with content has arrived, or nothing more can be learnt by waiting."""
-        full = self._held >= self._guard.max_event
-        return self._begun or full or self._failed is not None or self._decoder is None
+        full = self._held >= self.max_event
+        return self.transcript.begun or full or self.failure is not None or self._decoder is None
 
     @property
-    def failed(self) -> bool:
-        """Whether the stream reported an error before its first event with content."""
-        return self._failed is not None
+    def missing(self) -> str | None:
+        """What the stream lacks if it ends here; None where it may, or where it could not be read."""
+        return self.transcript.missing if self._decoder is not None else None
 
     def chunk(self, data: bytes, at: float) -> None:
         """Look at the events that this chunk completes."""
-        del at
         self._held += len(data)
-        if self._decoder is None:
-            return
-        try:
-            for event in self._decoder.feed(data):
-                self._look_at(event)
-        except SSEError:
-            self._decoder = None
+        begun = self.transcript.begun
+        progress = self._decoder is None  # what can't be read is taken for something
+        if self._decoder is not None:
+            try:
+                for event in self._decoder.feed(data):
+                    progress = self._look_at(event) or progress
+            except SSEError:
+                self._decoder, progress = None, True
+        self._limits.waited(at, progress=progress)
+        if self._attempt is not None and self.transcript.begun and not begun:
+            self._attempt.first_event_after = at - self._began
 
     def ended(self, end: BodyEnd, at: float) -> BodyEnd:
-        """A clean end may still be a failure; a broken one stays what it is."""
+        """A clean end may still be a failure, and an early one a success; a broken one stays what it is."""
         del at
-        if end.outcome in {Outcome.COMPLETE, Outcome.ABANDONED} and self._failed is not None:
-            return self._failed
-        if end.outcome is Outcome.COMPLETE and not self._done and self._decoder is not None:
-            return replace(end, outcome=Outcome.TRUNCATED, detail=f"no {self._guard.done} at the end")
-        return end
+        if self.failure is not None and end.outcome is not Outcome.CANCELLED:
+            return replace(self.failure, error=end.error)
+        if end.outcome not in {Outcome.COMPLETE, Outcome.ABANDONED}:
+            return end
+        if end.outcome is Outcome.ABANDONED:
+            return replace(end, outcome=Outcome.COMPLETE) if self.transcript.is_whole else end
+        missing = self.missing
+        return end if missing is None else replace(end, outcome=Outcome.TRUNCATED, detail=missing)
 
-    def _look_at(self, event: Event) -> None:
-        if event.data == self._guard.done:
-            self._begun = self._done = True
-        elif event.event == "error" or '"error"' in event.data:
-            self._look_for_an_error(event)
-        elif _FINISHED.search(event.data):
-            self._begun = self._done = True
-        elif not _is_preamble(event.data):
-            self._begun = True
-
-    def _look_for_an_error(self, event: Event) -> None:
-        said = _json(event.data)
-        error = said.get("error")
-        if event.event != "error" and not error:
-            self._begun = self._begun or not _is_preamble(event.data)
-            self._done = self._done or bool(_FINISHED.search(event.data))
-            return
-        verdict = self._guard.judge(_SERVER_ERROR, self._response.headers, event.data.encode())
-        self._failed = BodyEnd(Outcome.IN_BAND_ERROR, verdict=verdict, detail=_kind(error))
-
-
-def _is_preamble(data: str) -> bool:
-    """A chat chunk that only names the role: sent before anything was generated."""
-    if '"role"' not in data:
-        return False
-    choices = _json(data).get("choices")
-    if not isinstance(choices, list) or not choices:
-        return False
-    return all(map(_says_nothing, choices))  # pyright: ignore[reportUnknownArgumentType] - foreign JSON
-
-
-def _says_nothing(choice: Any) -> bool:  # foreign JSON
-    delta = _mapping(_mapping(choice).get("delta"))
-    return bool(delta) and not any(value for name, value in delta.items() if name != "role")
-
-
-def _kind(error: Any) -> str:  # foreign JSON
-    """The type of an in-band error, which is a word of the protocol; its message may quote the prompt."""
-    kind = _mapping(error).get("type")
-    return kind if isinstance(kind, str) and len(kind) < 64 else "error"  # noqa: PLR2004 - a word, not a text
-
-
-def _json(data: str) -> dict[str, Any]:
-    try:
-        return _mapping(json.loads(data))
-    except (ValueError, RecursionError):
-        return {}
-
-
-def _mapping(value: Any) -> dict[str, Any]:  # foreign JSON
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+    def _look_at(self, event: Event) -> bool:
+        """Whether the event brings something on."""
+        said = self.transcript.add(event)
+        if self.transcript.error is not None and self.failure is None:
+            verdict = self._judge(_SERVER_ERROR, self._response.headers, event.data.encode(errors="replace"))
+            self.failure = BodyEnd(Outcome.IN_BAND_ERROR, verdict=verdict, detail=self.transcript.error)
+        return said.brings

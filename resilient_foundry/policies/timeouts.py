@@ -12,6 +12,8 @@ from resilient_foundry.policies._checks import number, seconds
 
 _UNSAID = dict.fromkeys(("connect", "read", "write", "pool"), 5.0)
 """The default of httpx.Client and httpx2.Client."""
+GROWTH = "resilience.growth"
+"""`request.extensions` key: how many times longer than usual this attempt waits for its answer to begin."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,9 +30,11 @@ class AttemptTimeout:
     ReadTimeout. None of them limits the attempt as a whole; `Deadline` does. In synchronous code the chunks of a body
     share one limit, the longer of `read` and `idle`, because a socket read can't be interrupted.
 
-    With `growth` above 1, an attempt that follows one that waited in vain for its first byte waits that many times
-    longer: a local model whose caller gave up in mid-prefill starts again from nothing, and would be given up on again.
-    A limit that the request itself carries is outgrown only with `CallOptions(elastic=True)`.
+    With `growth` above 1, an attempt that follows one that waited in vain waits that many times longer (`read`, `idle`,
+    and the `first_event` of a `StreamGuard`): a local model whose caller gave up in mid-prefill starts again from
+    nothing, and would be given up on again. In vain is a wait for the first byte, and that for the first event with
+    content of a stream, whatever comments came meanwhile. A limit that the request itself carries is outgrown only with
+    `CallOptions(elastic=True)`.
     """
 
     connect: float | None = 5.0
@@ -56,16 +60,19 @@ class AttemptTimeout:
             ledger = yield from history()
             growth = self.growth ** sum(map(_waited_in_vain, ledger.attempts))
             limits["read"] = _grown(limits["read"], growth)
-        for phase, limit in asked.items():
-            elastic = phase == "read" and options_of(request).elastic
-            limits[phase] = _shorter(limits.get(phase), _grown(limit, growth) if elastic else limit)
-        idle = _shorter(self.idle if self.idle is not None else self.read, asked.get("read"))
-        return (yield from proceed(derive(request, extensions={"timeout": limits, IDLE: idle})))
+        own_idle = _grown(self.idle if self.idle is not None else self.read, growth)
+        asked_read = asked.get("read")
+        if options_of(request).elastic:
+            asked_read = _grown(asked_read, growth)
+        for phase, limit in {**asked, "read": asked_read}.items():
+            limits[phase] = _shorter(limits.get(phase), limit)
+        more = {"timeout": limits, IDLE: _shorter(own_idle, asked_read), GROWTH: growth}
+        return (yield from proceed(derive(request, extensions=more)))
 
 
 def _waited_in_vain(attempt: Attempt) -> bool:
-    """Whether the first byte of the answer did not come in time; so is that error called in every library."""
-    return attempt.error == "ReadTimeout" and attempt.chunks == 0
+    """Whether the answer did not begin in time; so is that error called in every library."""
+    return attempt.error == "ReadTimeout" and attempt.first_event_after is None
 
 
 def _grown(limit: float | None, growth: float) -> float | None:

@@ -227,7 +227,7 @@ def guarded(breaker: CircuitBreaker) -> Stack:
 @pytest.mark.parametrize(
     "stream",
     [
-        events("hello"),
+        events('{"choices": [{"delta": {"content": "hello"}}]}'),
         events(),
         events('{"error": {"type": "server_error"}}'),
         events("hello", '{"error": {"type": "server_error"}}', "[DONE]"),

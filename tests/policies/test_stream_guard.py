@@ -12,13 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resilient_foundry import AttemptTimeout, Backoff, Retry, Stack, StreamGuard
-from resilient_foundry.events import Outcome
+from resilient_foundry import AttemptTimeout, Backoff, CircuitBreaker, Retry, Stack, StreamGuard
+from resilient_foundry.events import Outcome, TimedOut
 from resilient_foundry.faults import Verdict
-from resilient_foundry.flow import Flow, Proceed, Request, Response
+from resilient_foundry.flow import Flow, Proceed, Request, Response, Source, give, pour, pull, sleep
 from resilient_foundry.testing import Answer, History, events, failed, ok, rehearse, scripted
 from tests.over import over
 
+AT_ONCE = Backoff(base=0, cap=0)
 HEAD = {"content-type": "text/event-stream; charset=utf-8"}
 ROLE = json.dumps({"choices": [{"delta": {"role": "assistant", "content": ""}}]})
 WORD = json.dumps({"choices": [{"delta": {"content": "Hello"}}]})
@@ -70,14 +71,33 @@ def test_an_end_is_worth_handing_over_too() -> None:
     [
         json.dumps({"choices": [{"delta": {"role": "assistant", "tool_calls": [{"id": "1"}]}}]}),
         json.dumps({"choices": []}) + ' "role"',
-        json.dumps({"choices": [{"delta": None}], "role": 1}),
         json.dumps(["role"]),
-        json.dumps({"type": "response.created", "response": {"role": "assistant"}}),
+        json.dumps({"choices": [{"text": "Hello"}]}),
+        json.dumps({"choices": [], "usage": {"total_tokens": 3}}),
+        json.dumps({"type": "response.output_text.delta", "delta": "Hello"}),
+        json.dumps({"type": "content_block_delta", "delta": {"type": "text_delta", "text": "Hello"}}),
         '"role"',
     ],
 )
 def test_what_says_more_than_a_role_is_content(said: str) -> None:
     assert taken(*events(said, WORD).chunks) == 1.0
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        json.dumps({"choices": [{"delta": None}], "role": 1}),
+        json.dumps({"choices": [{"delta": {"content": "", "tool_calls": []}}]}),
+        json.dumps({"choices": [], "prompt_filter_results": [{}]}),
+        json.dumps({"type": "response.created", "response": {"role": "assistant"}}),
+        json.dumps({"type": "response.output_text.delta", "delta": ""}),
+        json.dumps({"type": "message_start", "message": {"role": "assistant"}}),
+        json.dumps({"type": "content_block_delta", "delta": {"type": "text_delta", "text": ""}}),
+        json.dumps({"type": "ping"}),
+    ],
+)
+def test_what_is_said_before_anything_is_generated_is_no_content(said: str) -> None:
+    assert taken(*events(said, WORD).chunks) == 2.0
 
 
 @pytest.mark.parametrize("ending", [["[DONE]"], [LAST], [LAST, "[DONE]"], [LAST, json.dumps({"usage": {}})]])
@@ -86,19 +106,66 @@ def test_a_stream_that_says_that_it_is_over_is_complete(ending: list[str]) -> No
     assert outcome(rehearse(StreamGuard(), events(WORD, *ending))) is Outcome.COMPLETE
 
 
-def test_a_clean_end_without_one_is_a_truncated_answer() -> None:
-    history = rehearse(StreamGuard(), events(ROLE, WORD))
+@pytest.mark.parametrize(
+    ("said", "missing"),
+    [
+        ([ROLE], "no finish_reason and no [DONE]"),
+        ([ROLE, WORD], "no finish_reason and no [DONE]"),
+        ([WORD, json.dumps({"choices": [], "usage": {}})], "no finish_reason and no [DONE]"),
+        ([json.dumps({"choices": [{"text": "Hello"}]})], "no finish_reason and no [DONE]"),
+        ([json.dumps({"type": "response.created"})], "no response.completed"),
+        ([json.dumps({"type": "response.output_text.done", "text": "Hello"})], "no response.completed"),
+        ([json.dumps({"type": "message_start"})], "no message_stop"),
+        ([], "no event"),
+    ],
+)
+def test_a_clean_end_without_one_is_a_truncated_answer(said: list[str], missing: str) -> None:
+    history = rehearse(StreamGuard(), events(*said))
     assert outcome(history) is Outcome.TRUNCATED
     assert history.error is None
-    assert history.ledger.attempts[0].detail == "no [DONE] at the end"
+    assert history.ledger.attempts[0].detail == missing
 
 
-def test_an_empty_stream_is_truncated_too() -> None:
-    assert outcome(rehearse(StreamGuard(), stream())) is Outcome.TRUNCATED
+@pytest.mark.parametrize("last", ["response.completed", "response.incomplete", "message_stop"])
+@pytest.mark.parametrize("named", [True, False])
+def test_responses_and_messages_have_ends_of_their_own(last: str, *, named: bool) -> None:
+    """OpenAI's responses and Anthropic's messages send no [DONE]; the type stands in the data, the event, or both."""
+    data = json.dumps({"type": last} if not named else {"sequence_number": 1})
+    end = f"event: {last}\ndata: {data}\n\n".encode() if named else f"data: {data}\n\n".encode()
+    delta = b'data: {"type": "response.output_text.delta", "delta": "a"}\n\n'
+    assert outcome(rehearse(StreamGuard(), stream(delta, end))) is Outcome.COMPLETE
+    assert outcome(rehearse(StreamGuard(), stream(delta))) is Outcome.TRUNCATED
+
+
+def test_every_choice_must_have_finished() -> None:
+    """Two answers are told in one stream; that one of them is whole says nothing of the other."""
+
+    def choice(index: int, **said: object) -> str:
+        return json.dumps({"choices": [{"index": index, **said}]})
+
+    began = [choice(0, delta={"content": "a"}), choice(1, delta={"content": "b"})]
+    first, second = choice(0, delta={}, finish_reason="stop"), choice(1, delta={}, finish_reason="length")
+    assert outcome(rehearse(StreamGuard(), events(*began, first))) is Outcome.TRUNCATED
+    assert outcome(rehearse(StreamGuard(), events(*began, first, second))) is Outcome.COMPLETE
+
+
+def test_a_stream_of_unknown_events_may_end_anywhere() -> None:
+    """Nobody knows its last event, so a good foreign stream is not called truncated."""
+    assert outcome(rehearse(StreamGuard(), events("anything", '{"tick": 1}'))) is Outcome.COMPLETE
+    assert outcome(rehearse(StreamGuard(), stream(b"event: ping\ndata: 1\n\n"))) is Outcome.COMPLETE
+
+
+def test_the_last_word_of_another_api_can_be_said() -> None:
+    """Then a stream without it is truncated, whatever its events look like; the known ends are ends all the same."""
+    assert outcome(rehearse(StreamGuard(done="bye"), events("hello", "bye"))) is Outcome.COMPLETE
+    assert outcome(rehearse(StreamGuard(done="bye"), events("hello", "[DONE]"))) is Outcome.COMPLETE
+    history = rehearse(StreamGuard(done="bye"), events("hello"))
+    assert (outcome(history), history.ledger.attempts[0].detail) == (Outcome.TRUNCATED, "no bye at the end")
 
 
 def test_the_word_done_inside_of_a_text_ends_nothing() -> None:
-    assert outcome(rehearse(StreamGuard(), events(json.dumps({"text": "[DONE]"})))) is Outcome.TRUNCATED
+    said = json.dumps({"choices": [{"text": "[DONE]"}]})
+    assert outcome(rehearse(StreamGuard(), events(said))) is Outcome.TRUNCATED
 
 
 def test_a_finish_reason_of_null_ends_nothing() -> None:
@@ -106,13 +173,9 @@ def test_a_finish_reason_of_null_ends_nothing() -> None:
     assert outcome(rehearse(StreamGuard(), events(word))) is Outcome.TRUNCATED
 
 
-def test_without_a_last_word_any_clean_end_will_do() -> None:
-    assert outcome(rehearse(StreamGuard(done=None), events("anything"))) is Outcome.COMPLETE
-
-
-def test_another_last_word_can_be_said() -> None:
-    assert outcome(rehearse(StreamGuard(done="bye"), events("hello", "bye"))) is Outcome.COMPLETE
-    assert outcome(rehearse(StreamGuard(done="bye"), events("hello", "[DONE]"))) is Outcome.TRUNCATED
+def test_a_finish_reason_inside_of_a_text_ends_nothing() -> None:
+    word = json.dumps({"choices": [{"delta": {"content": '"finish_reason": "stop"'}}]})
+    assert outcome(rehearse(StreamGuard(), events(word))) is Outcome.TRUNCATED
 
 
 @pytest.mark.parametrize(
@@ -122,6 +185,9 @@ def test_another_last_word_can_be_said() -> None:
         b'event: error\ndata: {"type": "error"}\n\n',
         b"event: error\ndata: no json\n\n",
         b'data: {"error": "out of memory"}\n\n',
+        b'data: {"type": "error", "code": "server_error", "message": "secret"}\n\n',
+        b'event: response.failed\ndata: {"type": "response.failed", "response": {"error": {"code": "x"}}}\n\n',
+        b'event: error\ndata: {"type": "error", "error": {"type": "overloaded_error"}}\n\n',
     ],
 )
 def test_an_event_that_is_an_error_fails_the_stream(chunk: bytes) -> None:
@@ -132,6 +198,36 @@ def test_an_event_that_is_an_error_fails_the_stream(chunk: bytes) -> None:
         assert outcome(history) is Outcome.IN_BAND_ERROR
         assert history.error is None
         assert history.content.endswith(chunk) or history.content.endswith(b"[DONE]\n\n")
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ('{"type": "error", "code": "server_error"}', "server_error"),
+        ('{"type": "error", "error": {"type": "overloaded_error"}}', "overloaded_error"),
+        ('{"type": "response.failed", "response": {"error": {"code": "rate_limit_exceeded"}}}', "rate_limit_exceeded"),
+        ('{"type": "response.failed", "response": {"error": null}}', "error"),
+    ],
+)
+def test_each_dialect_has_its_own_place_for_the_kind_of_an_error(said: str, told: str) -> None:
+    assert rehearse(StreamGuard(), events(said)).ledger.attempts[0].detail == told
+
+
+def test_nothing_counts_after_the_last_event() -> None:
+    assert outcome(rehearse(StreamGuard(), events(WORD, "[DONE]", ERROR))) is Outcome.COMPLETE
+
+
+def test_an_error_that_a_connection_did_not_survive_is_the_error() -> None:
+    """The server said what went wrong; that it then dropped the connection tells less, and blames nobody."""
+
+    def judge(status: int, headers: Mapping[str, str], body: bytes) -> Verdict:
+        del status, headers, body
+        return Verdict.CALLER
+
+    history = rehearse(StreamGuard(judge=judge), events(WORD, ERROR, breaks="ReadError"))
+    attempt = history.ledger.attempts[0]
+    assert (attempt.outcome, attempt.verdict, attempt.error) == (Outcome.IN_BAND_ERROR, Verdict.CALLER, "ReadError")
+    assert isinstance(history.error, httpx.ReadError)
 
 
 @pytest.mark.parametrize("said", ['{"error": null, "text": "a"}', '{"text": "the \\"error\\" of his ways"}', '"error"'])
@@ -231,6 +327,22 @@ def test_a_caller_who_stops_reading_has_not_met_a_failure() -> None:
     assert outcome(history) is Outcome.ABANDONED
 
 
+@pytest.mark.parametrize("last", ["[DONE]", LAST, '{"type": "message_stop"}'])
+def test_a_caller_who_stops_reading_at_the_end_has_read_it_all(last: str) -> None:
+    """SDKs close a stream when its last event is there, and do not wait for the end of its bytes."""
+    answer = stream(*events(last).chunks, b": more\n\n")
+    history = rehearse(StreamGuard(), answer, read=False)
+    assert outcome(history) is Outcome.COMPLETE
+    assert history.script.closed == {1: 1}
+
+
+@pytest.mark.parametrize("status", [300, 400, 404, 429, 500])
+def test_only_a_good_answer_can_be_a_truncated_one(status: int) -> None:
+    """Some servers write the type of their streams on refusals as well: these have no events, and blame the caller."""
+    refusal = Answer(status=status, headers=HEAD, chunks=(b'{"error": "no such model"}',))
+    assert outcome(rehearse(StreamGuard(), refusal)) is Outcome.COMPLETE
+
+
 def test_an_event_too_large_ends_the_judging_and_not_the_stream() -> None:
     large = b"data: " + b"x" * 5000 + b"\n\n"
     history = rehearse(StreamGuard(max_event=100), stream(large, large))
@@ -291,6 +403,114 @@ def test_no_json_of_a_server_is_an_error_here(data: object) -> None:
 def test_deeply_nested_json_is_not_an_error_either() -> None:
     said = '{"error":' + "[" * 100_000
     assert rehearse(StreamGuard(), events(said, "[DONE]")).error is None
+
+
+# Limits
+
+
+KEEP_ALIVE = b": keep-alive\n\n"
+
+
+def phases(history: History) -> list[str]:
+    return [event.phase for event in history.events if isinstance(event, TimedOut)]
+
+
+def test_the_wait_for_the_first_event_has_a_limit() -> None:
+    """A server that sends its head at once and comments for ever would never be given up on otherwise."""
+    history = rehearse(StreamGuard(first_event=10), stream(*[KEEP_ALIVE] * 50, pause=3))
+    assert isinstance(history.error, httpx.ReadTimeout)
+    assert (outcome(history), phases(history)) == (Outcome.STALLED, ["progress"])
+    assert history.elapsed == 12.0  # a blocking read is looked at when it returns
+
+
+@pytest.mark.parametrize("chunk", [KEEP_ALIVE, *events(ROLE).chunks, b"event: ping\ndata: {}\n\n", b"data: half an "])
+def test_what_is_no_content_is_no_progress(chunk: bytes) -> None:
+    history = rehearse(StreamGuard(progress=10), stream(*events(WORD).chunks, *[chunk] * 50, pause=3))
+    assert (outcome(history), phases(history)) == (Outcome.STALLED, ["progress"])
+    assert history.elapsed == 15.0
+    assert history.content == events(WORD).chunks[0] + chunk * 4
+
+
+def test_progress_in_time_is_enough_however_long_it_takes() -> None:
+    chunks = [KEEP_ALIVE, *events(WORD).chunks] * 50
+    history = rehearse(StreamGuard(first_event=10, progress=7), stream(*chunks, *events("[DONE]").chunks, pause=3))
+    assert (history.error, outcome(history)) == (None, Outcome.COMPLETE)
+
+
+def test_each_limit_ends_where_the_other_begins() -> None:
+    assert rehearse(StreamGuard(first_event=2), events(WORD, "[DONE]", pause=1.5)).error is None
+    assert rehearse(StreamGuard(first_event=2), stream(*events(WORD).chunks, *[KEEP_ALIVE] * 9, pause=1)).error is None
+    assert rehearse(StreamGuard(progress=2), stream(*[KEEP_ALIVE] * 9, *events("[DONE]").chunks, pause=1)).error is None
+
+
+def test_the_limit_of_the_first_event_begins_with_the_head() -> None:
+    history = rehearse(StreamGuard(first_event=5), Answer(headers=HEAD, chunks=events(WORD, "[DONE]").chunks, after=60))
+    assert history.error is None
+
+
+def test_a_blocking_read_of_a_silent_socket_ends_with_the_longer_limit() -> None:
+    """The library's own limit of a chunk is shortened, with a limit of the client's or without one."""
+    for limit in ({}, {"read": 60.0}):
+        history = rehearse(StreamGuard(first_event=2, progress=3), events(WORD, pause=50), timeout=limit)
+        assert (history.elapsed, phases(history)) == (3.0, ["progress"])
+
+
+def test_the_time_that_the_caller_takes_is_not_held_against_the_server() -> None:
+    class SlowReader:
+        def flow(self, request: Request, proceed: Proceed) -> Flow[Response]:
+            response = yield from proceed(request)
+            yield from pour(response, self.read)
+            return response
+
+        def read(self, source: Source) -> Flow[None]:
+            while (chunk := (yield from pull(source))) is not None:
+                yield from sleep(100)
+                yield from give(chunk)
+
+    answer = stream(*events(WORD).chunks, KEEP_ALIVE, *events(WORD, "[DONE]").chunks, pause=2)
+    history = rehearse(Stack.unchecked(SlowReader(), StreamGuard(progress=5)), answer)
+    assert (history.error, history.elapsed) == (None, 408.0)
+
+
+def test_a_stall_before_the_first_event_is_retried_unseen_and_with_more_patience() -> None:
+    """The server began its prefill anew: as little time as before would end as before."""
+    slow, quick = stream(*[KEEP_ALIVE] * 9, pause=3), stream(*[KEEP_ALIVE] * 5, *events("[DONE]").chunks, pause=3)
+    history = rehearse(
+        Stack(Retry(backoff=AT_ONCE), AttemptTimeout(growth=2), StreamGuard(first_event=10, progress=10)), slow, quick
+    )
+    assert [attempt.outcome for attempt in history.ledger.attempts] == [Outcome.STALLED, Outcome.COMPLETE]
+    assert [attempt.first_event_after for attempt in history.ledger.attempts] == [None, 18.0]
+
+
+def test_a_stall_counts_against_the_server() -> None:
+    breaker = CircuitBreaker(failures=1, open_seconds=60)
+    history = rehearse(
+        Stack(breaker, StreamGuard(progress=5)), stream(*events(WORD).chunks, *[KEEP_ALIVE] * 9, pause=3)
+    )
+    assert outcome(history) is Outcome.STALLED
+    assert breaker.circuit("http://foundry.local:5273").state == "open"
+
+
+def test_the_ledger_says_when_the_first_event_came() -> None:
+    """From the start of its attempt, whatever was waited before."""
+    answer = Answer(headers=HEAD, chunks=events(ROLE, WORD, "[DONE]").chunks, after=5, pause=1)
+    history = rehearse(Stack(Retry(backoff=Backoff(base=4)), StreamGuard()), failed(503, after=2), answer)
+    assert [attempt.first_event_after for attempt in history.ledger.attempts] == [None, 7.0]
+
+
+@pytest.mark.parametrize("field", ["first_event", "progress"])
+@pytest.mark.parametrize("wrong", [0, -1, float("nan"), float("inf")])
+def test_a_limit_is_a_positive_number_of_seconds(field: str, wrong: float) -> None:
+    settings: dict[str, Any] = {field: wrong}
+    with pytest.raises(ValueError, match=rf"StreamGuard\.{field} is "):
+        StreamGuard(**settings)
+
+
+@pytest.mark.parametrize(("field", "wrong"), [("resume", 1), ("resume", "yes"), ("done", ""), ("done", 7)])
+def test_a_setting_of_another_kind_is_refused(field: str, wrong: object) -> None:
+    settings: dict[str, Any] = {field: wrong}
+    with pytest.raises(TypeError, match=rf"StreamGuard\.{field} is "):
+        StreamGuard(**settings)
 
 
 @pytest.mark.parametrize("wrong", [0, -5])

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resilient_foundry import AttemptTimeout, CallOptions, Deadline, Retry, Stack
+from resilient_foundry import AttemptTimeout, CallOptions, Deadline, Retry, Stack, StreamGuard
 from resilient_foundry.call import IDLE
 from resilient_foundry.testing import Answer, Failure, History, VirtualTime, events, lost, ok, rehearse, scripted
 from tests.over import over
@@ -105,6 +105,25 @@ def test_only_a_vain_wait_for_the_first_byte_makes_the_next_one_longer() -> None
     others = [Failure(error="ConnectTimeout"), Failure(error="PoolTimeout"), Failure(error="WriteTimeout"), lost()]
     history = rehearse(Stack(Retry(attempts=5), AttemptTimeout(read=10, growth=2)), *others, ok())
     assert [written(history, attempt)["read"] for attempt in (1, 2, 3, 4, 5)] == [10] * 5
+
+
+def test_a_wait_for_the_first_event_is_in_vain_whatever_comments_came() -> None:
+    """Else a server that keeps the connection alive while it works would be given up on again and again."""
+    comments = Answer(headers={"content-type": "text/event-stream"}, chunks=(b": keep-alive\n\n", b"late"), pause=7)
+    silent = Answer(headers={"content-type": "text/event-stream"}, chunks=(b": keep-alive\n\n",), breaks="ReadTimeout")
+    stack = Stack(Retry(attempts=4), AttemptTimeout(read=8, idle=8, growth=2), StreamGuard(first_event=8))
+    history = rehearse(stack, comments, silent, events("words", "[DONE]", pause=20))
+    assert [written(history, attempt)["read"] for attempt in (1, 2, 3)] == [8, 16, 32]
+    assert [history.script.requests[number].extensions[IDLE] for number in range(3)] == [8, 16, 32]
+    assert history.error is None
+
+
+def test_a_silence_after_the_first_event_was_not_in_vain() -> None:
+    """A stream that stalled later is no sign of a slow prefill."""
+    stalled = events('{"choices": [{"delta": {"content": "a"}}]}', breaks="ReadTimeout")
+    resumed = Stack(Retry(), AttemptTimeout(read=10, growth=2), StreamGuard(resume=True))
+    history = rehearse(resumed, stalled, ok(), method="POST", content=b'{"stream": true, "temperature": 0}')
+    assert [written(history, attempt)["read"] for attempt in (1, 2)] == [10, 10]
 
 
 def test_the_callers_own_limit_is_not_outgrown() -> None:

@@ -196,7 +196,7 @@ def test_spans_end_with_the_body_and_not_with_its_head(recorder: Recorder) -> No
 @pytest.mark.parametrize(
     ("stream", "kind"),
     [
-        (events("hello"), "stream_truncated"),
+        (events('{"choices": [{"delta": {"content": "hello"}}]}'), "stream_truncated"),
         (events("hello", '{"error": {"type": "server_error"}}'), "stream_error"),
         (events("hello", breaks="ReadError"), "httpx.ReadError"),
         (events("hello", breaks="ReadTimeout"), "httpx.ReadTimeout"),
