@@ -18,6 +18,10 @@ SHARED = "resilience.shared"
 """`request.extensions` key: what redirects, legs of an authentication and nested stacks share, a `Shared`."""
 IDLE = "resilience.idle"
 """`request.extensions` key: seconds allowed between two chunks of the answer's body."""
+CIRCUIT = "resilience.circuit"
+"""`request.extensions` key: what tells the circuit of this request from others of its origin, such as a model."""
+TARGET = "resilience.target"
+"""`response.extensions` key: which target of a `Fallback` gave this answer, where it was not who was asked first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -290,6 +290,19 @@ class FellBack(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class FallbackDenied(Event):
+    """A target is not asked, although what was asked before it failed; `why` says what forbids it."""
+
+    target: str
+    reason: str
+    why: str
+    """`deadline`, `not_repeatable`, `body_sent`, `told_not_to`, or `no_model` (in a body that lies in memory)."""
+
+    def __str__(self) -> str:
+        return f"does not fall back to {self.target} after {self.reason}: {self.why.replace('_', ' ')}"
+
+
+@dataclass(frozen=True, slots=True)
 class HedgeStarted(Event):
     """A second attempt was begun beside one that is slow, or failed, `after` seconds."""
 

@@ -94,6 +94,11 @@ def fault_of(error: BaseException) -> Fault:
     return Fault.OURS
 
 
+def fault_named(name: str | None) -> Fault:
+    """How far a call got of whose error only the name of the class is known."""
+    return _FAULTS_BY_NAME.get(name or "", Fault.OURS)
+
+
 def _distrusts_the_certificate(error: BaseException) -> bool:
     """A certificate that is refused now is refused again; httpx reports it as a connect error."""
     seen: BaseException | None = error
