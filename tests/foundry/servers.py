@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
+from tests.servers import Conversation
+
 EVENT_STREAM = "text/event-stream"
 SIGNATURE = "search_options.cc:108 int fl::ValidateGeneratorRequestBudget(int64_t, int, int) "
 TOO_LONG = (
@@ -165,6 +167,21 @@ class Server:
             return answer.for_library(library)
 
         return handle
+
+    def on_the_wire(self, talk: Conversation) -> None:
+        """What a server on a real socket calls."""
+        asked = talk.asked
+        body = json.loads(asked.body) if asked.body else None
+        self.seen.append(Exchange(asked.method, asked.path, dict(asked.headers), body))
+        scripted = self.script.get(asked.path)
+        answer = scripted.pop(0) if scripted else self.answer(asked.path, body)
+        headers = {"content-type": answer.content_type} if answer.content_type else {}
+        if not answer.cut:
+            talk.reply(answer.status, answer.body, headers)
+            return
+        talk.begin(answer.status, {**headers, "transfer-encoding": "chunked"})
+        if answer.body:
+            talk.chunk(answer.body)
 
     @property
     def asked(self) -> list[str]:

@@ -114,6 +114,31 @@ def test_loads_and_unloads(foundry: FoundryClient) -> None:
     assert RESILIENCE.id in foundry.loaded_models()
 
 
+@pytest.mark.parametrize("name", [RESILIENCE.alias, RESILIENCE.id])
+@pytest.mark.parametrize("streamed", [False, True], ids=["plain", "streamed"])
+def test_a_model_that_somebody_else_unloaded_is_loaded_again(
+    service: LocalRuntime, foundry: FoundryClient, name: str, *, streamed: bool
+) -> None:
+    """Of a stream it never says that this is what is wrong."""
+    foundry.health_check()
+    with FoundryClient(service.url) as other:
+        other.unload_model(RESILIENCE.alias)
+    if streamed:
+        assert "".join(chunk.content for chunk in foundry.stream_complete("Hello?", model=name)) == RESILIENCE.text
+    else:
+        assert foundry.complete("Hello?", model=name).content == RESILIENCE.text
+
+
+def test_a_stream_whose_model_was_lost_behind_our_back_goes_on(service: LocalRuntime, foundry: FoundryClient) -> None:
+    """It was seen loaded once."""
+    for _ in range(2):
+        said = "".join(chunk.content for chunk in foundry.stream_complete("Hello?", model=RESILIENCE.id))
+        assert said == RESILIENCE.text
+        with FoundryClient(service.url) as other:
+            other.unload_model(RESILIENCE.alias)
+    foundry.load_model(RESILIENCE.id)
+
+
 @pytest.mark.parametrize("name", ["no-such-model", NOT_DOWNLOADED.alias])
 def test_says_why_a_model_cannot_be_loaded(foundry: FoundryClient, name: str) -> None:
     """The server's own answer is a 500 without a word."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import anyio
 import pytest
 
+from resilient_foundry.events import Remedied
 from resilient_foundry.foundry import (
     AsyncFoundryClient,
+    ChatResult,
     ContextLengthExceededError,
     FoundryClient,
     Generation,
@@ -143,6 +147,87 @@ def test_a_model_is_unloaded_and_loaded_again(runtime: LocalRuntime, way: Any, a
         assert (again.state, again.id) == ("loaded", first.id)
         assert first.id in client.loaded_models()
         assert [model.id for model in client.list_models() if model.loaded] == [first.id]
+
+
+@pytest.fixture(params=["sync", "asyncio", "trio"])
+def complete(request: pytest.FixtureRequest) -> Any:
+    """Two chats of a client of either colour, and what is done `between` them."""
+
+    def ask(service: Any, *, model: str, between: Callable[[], object] = int, **settings: Any) -> list[ChatResult]:
+        if request.param == "sync":
+            with FoundryClient(service, model=model, **settings) as client:
+                first = client.complete("hi", max_tokens=5)
+                between()
+                return [first, client.complete("hi", max_tokens=5)]
+
+        async def both() -> list[ChatResult]:
+            async with AsyncFoundryClient(service, model=model, **settings) as client:
+                first = await client.complete("hi", max_tokens=5)
+                between()
+                return [first, await client.complete("hi", max_tokens=5)]
+
+        return anyio.run(both, backend=request.param)
+
+    return ask
+
+
+def remedies(result: ChatResult) -> list[str]:
+    """What was mended."""
+    assert result.resilience is not None
+    return [event.remedy for _, event in result.resilience.events if isinstance(event, Remedied) and event.worked]
+
+
+def test_a_model_that_somebody_else_unloaded_is_loaded_again(complete: Any, runtime: LocalRuntime) -> None:
+    """As the service itself does after some idle time; the chat goes on."""
+    (model,) = runtime.models
+
+    def unload() -> None:
+        with FoundryClient(runtime) as other:
+            assert other.unload_model(model.alias).state == "unloaded"
+
+    first, second = complete(runtime.url, model=model.id, between=unload)
+    assert first.content == second.content != ""
+    assert remedies(second) == ["model_loaded"]
+
+
+def test_a_runtime_that_restarts_on_another_port_costs_a_chat_only_time(complete: Any) -> None:
+    """Found again by the object that stands for it, with nothing loaded."""
+    with LocalRuntime(load=False) as restarting:
+        urls = [restarting.url]
+
+        def restart() -> None:
+            restarting.close()
+            with socket.create_server(("127.0.0.1", int(urls[0].rpartition(":")[2]))):  # so that it gets another port
+                restarting.start()
+            urls.append(restarting.url)
+
+        first, second = complete(restarting, model=restarting.models[0].id, between=restart)
+        assert urls[0] != urls[1]
+    assert first.content == second.content != ""
+    assert remedies(first) == ["model_loaded"]
+    assert remedies(second) == ["service_found", "model_loaded"]
+
+
+def test_sixteen_chats_load_their_model_once(way: Any) -> None:
+    """All of them are answered."""
+    answers: list[ChatResult] = []
+    with LocalRuntime(load=False) as fresh, FoundryClient(fresh, library=way, model=fresh.models[0].id) as client:
+        threads = [
+            threading.Thread(target=lambda: answers.append(client.complete("hi", max_tokens=5))) for _ in range(16)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+    assert len({answer.content for answer in answers}) == 1
+    loads = [
+        attempt
+        for answer in answers
+        if answer.resilience is not None
+        for attempt in answer.resilience.attempts
+        if attempt.detail == "foundry_local load_model" and attempt.status == 200
+    ]
+    assert (len(answers), len(loads)) == (16, 1)
 
 
 @pytest.fixture(scope="module")
