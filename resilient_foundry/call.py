@@ -80,6 +80,8 @@ class Shared:
     """How many attempts of this call were not the first one, over all its legs and nested stacks."""
     counted: object = None
     """The budget that has counted this call already."""
+    harmless: bool = False
+    """Whether a policy further in knows that doing the call twice does no harm."""
     moment: float = math.inf
     """When the innermost part under a limit must be over, for synchronous code, which looks at it between reads."""
     scopes: list[tuple[Any, float]] = field(default_factory=list[tuple[Any, float]], repr=False)

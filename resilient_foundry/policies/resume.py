@@ -36,6 +36,7 @@ RESUMABLE = "resilience.resumable"
 class Guarded(Protocol):
     """What a guard that looks at the stream knows of it."""
 
+    deterministic: bool
     max_event: int
     transcript: Transcript
     failure: BodyEnd | None
@@ -63,11 +64,11 @@ def is_deterministic(request: Request) -> bool:
     return said.get("stream") is True and (coldest or type(seed) is int)
 
 
-def continued(request: Request, response: Response, again: Again) -> Flow[Response]:
+def continued(response: Response, again: Again) -> Flow[Response]:
     """The answer with a body that goes on after it broke, where a guard asks for that."""
     guarded: Guarded | None = response.extensions.get(RESUMABLE)
     if guarded is not None:
-        story = _Story(guarded, again, deterministic=is_deterministic(request))
+        story = _Story(guarded, again)
         yield from pour(response, story.tell)
         yield from watch(response, story)
     return response
@@ -93,11 +94,11 @@ class _Broken:
 class _Story:
     """The body of one answer, told from several."""
 
-    def __init__(self, guarded: Guarded, again: Again, *, deterministic: bool) -> None:
+    def __init__(self, guarded: Guarded, again: Again) -> None:
         self._guarded = guarded
         self._again = again
         self._splice = Splice()
-        if not deterministic:
+        if not guarded.deterministic:
             self._splice.why_not = "not_deterministic"
         self._broken: _Broken | None = None
         """What the answer that is read now is to make good."""

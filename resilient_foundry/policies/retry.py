@@ -106,7 +106,7 @@ class Retry:
             if call.number > 1:
                 error.add_note(call.summary())
             raise
-        return (yield from continued(request, response, call.again))
+        return (yield from continued(response, call.again))
 
 
 class _Call:
@@ -169,11 +169,7 @@ class _Call:
         return response
 
     def again(self, failure: Exception, reason: str) -> Flow[Response | None]:
-        """A further answer after one that broke while it was read; None where there is to be none.
-
-        Who has a stream continued says by that that asking again does no harm.
-        """
-        self.repeatable = options_of(self.request).repeatable is not False
+        """A further answer after one that broke while it was read; None where there is to be none."""
         if not (yield from self._may_repeat(Fault.UNKNOWN, reason)):
             return None
         if not (yield from self._schedule(failure, reason, headers={}, fingerprint=None)):
@@ -222,7 +218,7 @@ class _Call:
 
     def _may_repeat(self, fault: Fault, reason: str) -> Flow[bool]:
         """Whether doing the call again does no harm, and its body can be sent whole once more."""
-        if fault is Fault.UNKNOWN and not self.repeatable:
+        if fault is Fault.UNKNOWN and not (self.repeatable or self.shared.harmless):
             yield from tell(RetryDenied(self.number, reason, "not_repeatable"))
             return False
         if not self.rewind():

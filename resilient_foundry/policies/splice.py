@@ -160,14 +160,17 @@ class Splice:
             if new or finish not in {None, self._over[index]}:
                 raise DeniedError("another_answer")
             return None
-        if finish is not None and any(left for (at, _), left in self._left.items() if at == index):
+        brings = bool(new) or finish is not None
+        missing = any(left for (at, _), left in self._left.items() if at == index)
+        if brings and (missing or not (self.fits or index in self._known)):
             raise DeniedError("another_answer")
-        if not new and finish is None:
+        if not brings:
             told_before = bool(texts) or (index in self._known and index not in self._behind_the_seam)
             return None if told_before else choice
+        behind = choice if new == texts else _cut(choice, texts, new)
         self._behind_the_seam.add(index)
         self._note(index, new, finish)
-        return choice if new == texts else _cut(choice, texts, new)
+        return behind
 
     def _skip(self, index: int, field: str, text: str) -> str:
         """What of a text is new; raises where it is not what the caller was told."""

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from resilient_foundry import sse
-from resilient_foundry.call import IDLE, attempt_of, derive
+from resilient_foundry.call import IDLE, attempt_of, derive, options_of, shared_of
 from resilient_foundry.events import BodyEnd, Ledger, Outcome
 from resilient_foundry.faults import Judge, judge_by_status
 from resilient_foundry.flow import Flow, Proceed, Request, Response, discard, history, pace, peek, watch
 from resilient_foundry.policies._checks import count, seconds, switch, text
-from resilient_foundry.policies.resume import RESUMABLE
+from resilient_foundry.policies.resume import RESUMABLE, is_deterministic
 from resilient_foundry.policies.timeouts import GROWTH
 from resilient_foundry.policies.transcript import Transcript
 from resilient_foundry.sse import Decoder, Event, SSEError
@@ -46,11 +46,12 @@ class StreamGuard:
 
     With `resume`, a chat or completion whose stream broke in its middle is asked again by the `Retry` further out, and
     goes on behind the part that the caller already has, if the new answer begins with that very part, however it is cut
-    into events. Only a deterministic request is asked again (`temperature` 0, or a `seed`); that doing so does no harm
-    is what you say by `resume`, unless `CallOptions(repeatable=False)` says otherwise. Where it can't go on, the error
-    is raised, a truncated stream as RemoteProtocolError, with a note on how many characters were delivered; an error
-    that stood in the stream is handed over as it came. The ledger says why (`ResumeDenied`). Tool calls are never put
-    together from two answers. As long as a stream can be resumed, an event is handed over when it is whole.
+    into events. Only a deterministic request is (`temperature` 0, or a `seed`). That such a one may be asked twice,
+    also before its first event, is what you say by `resume`, unless `CallOptions(repeatable=False)` says otherwise.
+    Where it can't go on, the error is raised, a truncated stream as RemoteProtocolError, with a note on how many
+    characters were delivered; an error that stood in the stream is handed over as it came. The ledger says why
+    (`ResumeDenied`). Tool calls are never put together from two answers. As long as a stream can be resumed, an event
+    is handed over when it is whole.
 
     Events larger than `max_event` bytes end the judging, not the stream; a stream that has sent as much without an
     event with content is held no longer. Answers that are no event streams pass through, and so do compressed ones,
@@ -74,6 +75,9 @@ class StreamGuard:
     def flow(self, request: Request, proceed: Proceed) -> Flow[Response]:
         """Hold the answer until its first event."""
         limits = _Limits(request, self.first_event, self.progress)
+        deterministic = self.resume and is_deterministic(request)
+        if deterministic and options_of(request).repeatable is not False:
+            shared_of(request).harmless = True
         response = yield from proceed(limits.written_on(request))
         if _has_events(request, response):
             stream = _Stream(self, response, limits, (yield from history()))
@@ -88,6 +92,7 @@ class StreamGuard:
             if stream.failure is not None:
                 yield from discard(response)  # nothing follows an error; what was held can still be read
             elif self.resume:
+                stream.deterministic = deterministic
                 response.extensions[RESUMABLE] = stream
         return response
 
@@ -143,6 +148,8 @@ class _Stream:
     def __init__(self, guard: StreamGuard, response: Response, limits: _Limits, ledger: Ledger) -> None:
         self.failure: BodyEnd | None = None
         """How the stream ended by its own word, where it reported an error."""
+        self.deterministic = False
+        """Whether the same request makes the same stream once more."""
         self.max_event = guard.max_event
         self.transcript = Transcript(guard.done)
         self._judge = guard.judge
