@@ -34,7 +34,7 @@ class CircuitOpenError(ResilienceError):
     """The circuit is open: the call was refused without being sent.
 
     `circuit` names it; `retry_after` is the number of seconds until the next probe is admitted, or None while a probe
-    is under way and its result is awaited.
+    is under way and its result is awaited, and while a hand holds the circuit open.
     """
 
     def __init__(self, message: str, *, circuit: str = "", retry_after: float | None = None) -> None:

@@ -70,7 +70,14 @@ _UNSET = AttemptTimeout()
 
 def lint(policies: Sequence[Policy]) -> list[str]:
     """Every complaint about these policies, outermost policy first."""
-    return [*_twice(policies), *_order(policies), *_times(policies), *_leases(policies), *_counts(policies)]
+    return [
+        *_twice(policies),
+        *_order(policies),
+        *_times(policies),
+        *_leases(policies),
+        *_rates(policies),
+        *_counts(policies),
+    ]
 
 
 def _twice(policies: Sequence[Policy]) -> Iterator[str]:
@@ -126,6 +133,25 @@ def _leases(policies: Sequence[Policy]) -> Iterator[str]:
                 yield (
                     f"CircuitBreaker.probe_lease ({lease:g} s) is shorter than AttemptTimeout.read ({read:g} s), "
                     f"so a second probe would go out while the first may still be answered: make it {read:g} or longer"
+                )
+
+
+def _rates(policies: Sequence[Policy]) -> Iterator[str]:
+    breakers = [policy for policy in policies if isinstance(policy, CircuitBreaker)]
+    reads = [policy.read for policy in policies if isinstance(policy, AttemptTimeout) and policy.read is not None]
+    for breaker in breakers:
+        counts_rates = breaker.failure_rate is not None or breaker.slow_seconds is not None
+        for read in reads:
+            if counts_rates and breaker.window < 2 * read:
+                yield (
+                    f"CircuitBreaker.window ({breaker.window:g} s) is shorter than two AttemptTimeout.read "
+                    f"({read:g} s), so of calls that time out too few fall into it together: "
+                    f"make it {2 * read:g} or longer"
+                )
+            if breaker.slow_seconds is not None and breaker.slow_seconds >= read:
+                yield (
+                    f"CircuitBreaker.slow_seconds ({breaker.slow_seconds:g} s) is not below AttemptTimeout.read "
+                    f"({read:g} s), so what would be slow has timed out before: make it shorter than {read:g}"
                 )
 
 

@@ -114,6 +114,20 @@ def test_any_other_order_is_refused(order: list[int]) -> None:
             ),
         ),
         (
+            [CircuitBreaker(failure_rate=0.5, window=30, probe_lease=60), AttemptTimeout(read=20)],
+            (
+                "CircuitBreaker.window (30 s) is shorter than two AttemptTimeout.read (20 s), "
+                "so of calls that time out too few fall into it together: make it 40 or longer"
+            ),
+        ),
+        (
+            [CircuitBreaker(slow_seconds=10, window=60), AttemptTimeout(read=10)],
+            (
+                "CircuitBreaker.slow_seconds (10 s) is not below AttemptTimeout.read (10 s), "
+                "so what would be slow has timed out before: make it shorter than 10"
+            ),
+        ),
+        (
             [Retry(attempts=6), CircuitBreaker(failures=5)],
             (
                 "CircuitBreaker.failures (5) is not above Retry.attempts (6), "
@@ -148,6 +162,14 @@ def test_every_complaint_is_one_sentence(order: list[Policy]) -> None:
 def test_one_attempt_and_one_failure_do_not_contradict_each_other() -> None:
     """Nothing is repeated, so the circuit's threshold is the user's own business."""
     assert Stack(Retry(attempts=1), CircuitBreaker(failures=1)).lint() == []
+
+
+def test_a_window_that_is_not_counted_in_may_be_of_any_length() -> None:
+    assert Stack(CircuitBreaker(window=1), AttemptTimeout(read=20)).lint() == []
+
+
+def test_where_failures_in_a_row_open_no_circuit_attempts_cannot_be_too_many() -> None:
+    assert Stack(Retry(attempts=9), CircuitBreaker(failures=None, failure_rate=0.5)).lint() == []
 
 
 def test_a_shorter_deadline_is_the_one_that_counts() -> None:

@@ -85,9 +85,9 @@ class Circuits:
         return self._lock
 
     def _forget(self) -> None:
-        """Drop the least recently used circuit that is closed; where none is, the least recently used."""
+        """Drop the least recently used circuit that is closed by itself; where none is, the least recently used."""
         for name, circuit in self._circuits.items():
-            if circuit.state == _CLOSED:
+            if circuit.state == _CLOSED and circuit.forced is None:
                 del self._circuits[name]
                 return
         self._circuits.popitem(last=False)

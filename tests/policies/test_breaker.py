@@ -516,6 +516,14 @@ def test_an_open_circuit_is_kept_longer_than_a_closed_one() -> None:
     assert [circuit.name for circuit in breaker.circuits] == ["http://bad:80", "http://c:80"]
 
 
+def test_a_circuit_that_a_hand_holds_is_kept_longer_than_others() -> None:
+    breaker = CircuitBreaker(max_origins=2)
+    breaker.circuit("http://mine/").force_closed()
+    for name in ("a", "b", "c"):
+        rehearse(breaker, ok(), url=f"http://{name}/")
+    assert [circuit.name for circuit in breaker.circuits] == ["http://mine:80", "http://c:80"]
+
+
 def test_where_all_circuits_are_open_the_oldest_makes_room() -> None:
     breaker = CircuitBreaker(max_origins=2, failures=1)
     for name in ("a", "b", "c"):

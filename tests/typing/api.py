@@ -40,6 +40,7 @@ from resilient_foundry import (
 from resilient_foundry.events import Attempt, Event, Outcome
 from resilient_foundry.faults import Judge, Verdict, judge_by_status
 from resilient_foundry.flow import AttemptPolicy, Flow, Policy, Proceed, Request, Response, now, tell
+from resilient_foundry.policies.circuit import CircuitSnapshot
 from resilient_foundry.policies.redis import redis_storage
 from resilient_foundry.testing import (
     Answer,
@@ -66,9 +67,18 @@ def settings() -> None:
     Retry(attempts=4, backoff=Backoff(base=0.2, factor=3, cap=10), longest_wait=60, judge=a_judge)
     CircuitBreaker(
         failures=5,
+        failure_rate=0.5,
+        slow_seconds=10,
+        slow_rate=0.8,
+        window=60,
+        minimum_calls=20,
         open_seconds=10,
+        growth=1.5,
+        longest_open=120,
         successes=2,
+        probe="/status",
         probe_lease=30,
+        watch_only=True,
         max_origins=100,
         judge=judge,
         storage=redis_storage("redis://127.0.0.1/0", namespace="mine"),
@@ -105,6 +115,7 @@ def wrong_settings() -> None:
     AttemptTimeout(total=3)  # type: ignore[call-arg]
     CallOptions(repeatable="yes")  # type: ignore[arg-type]
     CircuitBreaker(judge=by_status_alone)  # type: ignore[arg-type]
+    CircuitBreaker(probe=True)  # type: ignore[arg-type]
 
 
 def frozen() -> None:
@@ -208,10 +219,18 @@ def what_makes_no_client_and_what_is_none() -> None:
 def circuits(breaker: CircuitBreaker) -> None:
     circuit = breaker.circuit(httpx.URL("http://foundry.local:5273"))
     assert_type(circuit.state, str)
+    circuit.force_open()
+    circuit.force_closed()
+    circuit.unforce()
+    assert_type(circuit.snapshot(12.5), CircuitSnapshot)
+    assert_type(circuit.snapshot(12.5).failure_rate, float | None)
     assert_type(circuit.breaker, pybreaker.CircuitBreaker)
     breaker.circuit(httpx2.URL("http://foundry.local:5273"))
     assert_type([one.name for one in breaker.circuits], list[str])
     breaker.circuit("http://foundry.local")
+    storage = redis_storage("redis://127.0.0.1/0")
+    CircuitBreaker(failures=None, storage=storage)
+    storage.synchronise()
 
 
 def limits(limit: ConcurrencyLimit) -> None:
