@@ -157,7 +157,9 @@ def test_a_body_that_ends_with_its_connection_is_whole(way: Way) -> None:
         assert [attempt.outcome for attempt in ledger_of(response).attempts] == [Outcome.COMPLETE]
 
 
-@pytest.mark.parametrize("packed", [b"no gzip at all", gzip.compress(b"words" * 100)[:-20] + b"x" * 40])
+@pytest.mark.parametrize(
+    "packed", [b"no gzip at all", gzip.compress(b"words" * 100)[:-20] + b"x" * 40], ids=["nonsense", "broken"]
+)
 def test_a_body_that_cannot_be_unpacked_is_the_callers_error_alone(way: Way, packed: bytes) -> None:
     """It came whole; that nobody can read it shows above the transport, where nothing is repeated or counted."""
     breaker = CircuitBreaker(failures=1, open_seconds=60)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Any
 
 import pytest
@@ -133,3 +135,86 @@ def test_a_reader_who_has_what_he_wanted_may_leave(way: Way) -> None:
         left.wait()
         assert outcomes(stream.response) == [Outcome.ABANDONED]
         assert breaker.circuit(server.url).state == "closed"
+
+
+@pytest.mark.parametrize(
+    ("before", "guard"),
+    [((), StreamGuard(first_event=0.1)), ((b"data: words\n\n",), StreamGuard(progress=0.1))],
+    ids=["the first", "a later one"],
+)
+@pytest.mark.parametrize("keeps_alive", [True, False], ids=["comments", "silence"])
+def test_an_event_that_does_not_come_in_time_is_a_stall(
+    way: Way, before: tuple[bytes, ...], guard: StreamGuard, *, keeps_alive: bool
+) -> None:
+    """Its head came at once and its bytes come all the time: what is waited for is something that brings it on."""
+    stop = Gate()
+
+    def gets_nowhere(talk: Conversation) -> None:
+        talk.begin_stream()
+        for chunk in before:
+            talk.chunk(chunk)
+        while keeps_alive and not stop.is_open:
+            talk.chunk(b": still here\n\n")
+            stop.pause(0.005)
+        talk.wait_for_the_client_to_leave()
+
+    breaker = CircuitBreaker(failures=1, open_seconds=60)
+    with Server(gets_nowhere) as server:
+        client = way.client(Stack(breaker, AttemptTimeout(read=0.3), guard))
+        with pytest.raises(way.library.ReadTimeout) as caught:
+            client.get(server.url)
+        stop.open()
+        assert outcomes(caught.value) == [Outcome.STALLED]
+        assert breaker.circuit(server.url).state == "open"
+
+
+def chat(*pieces: str) -> bytes:
+    """These pieces of an answer, as a chat tells them."""
+    told = [json.dumps({"choices": [{"index": 0, "delta": {"content": piece}}]}) for piece in pieces]
+    return "".join(f"data: {event}\n\n" for event in told).encode()
+
+
+def text_of(body: bytes) -> str:
+    """What the events of a chat say together."""
+    events = [json.loads(line) for line in re.findall(r"^data: ({.*})$", body.decode(), re.MULTILINE)]
+    return "".join(event["choices"][0]["delta"].get("content", "") for event in events)
+
+
+END = b'data: {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}\n\ndata: [DONE]\n\n'
+ASKED: dict[str, Any] = {"model": "phi", "messages": [{"role": "user", "content": "Hamlet"}], "stream": True}
+RESUMING = Stack(Retry(backoff=AT_ONCE), StreamGuard(resume=True))
+
+
+def test_a_stream_that_broke_goes_on_where_the_same_answer_is_sure_to_come_again(way: Way) -> None:
+    """The second answer is cut elsewhere; the caller sees one text, in one stream."""
+
+    def breaks(talk: Conversation) -> None:
+        talk.begin_stream()
+        talk.chunk(chat("To be", ", or no"))
+        talk.reset()
+
+    def tells_it_whole(talk: Conversation) -> None:
+        talk.begin_stream()
+        talk.chunk(chat("To", " be, or", " not", " to be"))
+        talk.chunk(END)
+        talk.end()
+
+    with Server(script(breaks, tells_it_whole)) as server:
+        response = way.client(RESUMING).post(server.url, json=ASKED | {"temperature": 0})
+        assert text_of(response.content) == "To be, or not to be"
+        assert response.content.count(b"[DONE]") == 1
+        assert [asked.body for asked in server.asked] == [server.asked[0].body] * 2
+
+
+def test_a_stream_that_may_be_another_the_next_time_is_not_asked_for_again(way: Way) -> None:
+    """Without a temperature of nothing or a seed, the rest of another answer would be no rest of this one."""
+
+    def breaks(talk: Conversation) -> None:
+        talk.begin_stream()
+        talk.chunk(chat("To be"))
+
+    with Server(breaks) as server:
+        with pytest.raises(way.library.RemoteProtocolError) as caught:
+            way.client(RESUMING).post(server.url, json=ASKED)
+        assert outcomes(caught.value) == [Outcome.BROKEN]
+        assert len(server.asked) == 1
