@@ -77,6 +77,7 @@ def lint(policies: Sequence[Policy]) -> list[str]:
         *_leases(policies),
         *_rates(policies),
         *_counts(policies),
+        *_resumes(policies),
     ]
 
 
@@ -165,3 +166,14 @@ def _counts(policies: Sequence[Policy]) -> Iterator[str]:
                     f"CircuitBreaker.failures ({failures}) is not above Retry.attempts ({attempts}), "
                     f"so one bad call opens the circuit by itself: raise it above {attempts}"
                 )
+
+
+def _resumes(policies: Sequence[Policy]) -> Iterator[str]:
+    retried = False
+    for policy in policies:
+        retried = retried or isinstance(policy, Retry)
+        if isinstance(policy, StreamGuard) and policy.resume and not retried:
+            yield (
+                "StreamGuard.resume is set and no Retry stands outside of the guard, which is what asks again: "
+                "put one there, or leave it out"
+            )

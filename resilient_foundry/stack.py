@@ -71,12 +71,15 @@ class Stack:
         read: float = 120.0,
         idle: float = 60.0,
         deadline: float = 600.0,
+        resume: bool = False,
         judge: Judge = judge_by_status,
     ) -> Stack:
         """For a local model server: long prefill, streams, and answers whose failure shows in their body.
 
-        Seconds: `read` for the first byte of an answer, `idle` between chunks, `deadline` for the call up to its first
-        event. An attempt that follows one that waited in vain waits twice as long.
+        Seconds: `read` for the first byte of an answer, and for the first event with content of a stream; `idle`
+        between chunks, and between events that bring something on; `deadline` for the call up to its first event. An
+        attempt that follows one that waited in vain waits twice as long. With `resume`, a deterministic stream that
+        broke is continued; see `StreamGuard`.
         """
         longest_attempt = min(read * 2.0 ** (attempts - 1), deadline)
         return cls(
@@ -96,7 +99,7 @@ class Stack:
                 idle=min(idle, deadline),
                 growth=2.0,
             ),
-            StreamGuard(judge=judge),
+            StreamGuard(first_event=min(read, deadline), progress=min(idle, deadline), resume=resume, judge=judge),
         )
 
     def lint(self) -> list[str]:

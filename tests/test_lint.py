@@ -55,6 +55,13 @@ def test_any_other_order_is_refused(order: list[int]) -> None:
     ("policies", "complaint"),
     [
         (
+            [TIMEOUT, StreamGuard(resume=True)],
+            (
+                "StreamGuard.resume is set and no Retry stands outside of the guard, which is what asks again: "
+                "put one there, or leave it out"
+            ),
+        ),
+        (
             [BREAKER, RETRY],
             (
                 "Retry stands inside CircuitBreaker and belongs outside it: "

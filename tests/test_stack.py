@@ -165,6 +165,14 @@ def test_inference_waits_longer_for_the_attempt_after_a_vain_one() -> None:
     assert (timeout.read, timeout.growth) == (7, 2)
 
 
+def test_inference_waits_as_long_for_the_first_event_as_for_the_first_byte() -> None:
+    """Comments that keep a connection alive are no answer; nothing is waited for longer than the call may take."""
+    (guard,) = [policy for policy in Stack.inference(read=7, idle=3) if isinstance(policy, StreamGuard)]
+    assert (guard.first_event, guard.progress, guard.resume) == (7, 3, False)
+    (guard,) = [policy for policy in Stack.inference(deadline=2, resume=True) if isinstance(policy, StreamGuard)]
+    assert (guard.first_event, guard.progress, guard.resume) == (2, 2, True)
+
+
 def test_the_judge_of_inference_is_asked_by_retry_circuit_and_guard() -> None:
     assert repr(Stack.inference(judge=lenient)).count("judge=lenient") == 3
 

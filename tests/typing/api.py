@@ -92,7 +92,7 @@ def settings() -> None:
     Hedge(0.5, quantile=0.95, warm_up=10, most=3, budget=RetryBudget(), max_origins=100, judge=judge)
     RateLimit()
     RateLimit(10, per=60, burst=5, longest_wait=30, longest_hold=60, max_origins=100)
-    StreamGuard(done=None, max_event=4096, judge=judge)
+    StreamGuard(done=None, first_event=30.0, progress=None, resume=True, max_event=4096, judge=judge)
     Tracing(name="billing", tracer_provider=None)
     Deadline(30)
     CallOptions(repeatable=True, retry=False, deadline=3, name="chat", kind="client", attributes={"a": 1, "b": "c"})
@@ -128,7 +128,9 @@ def stacks() -> None:
     assert_type(stack, Stack)
     assert_type(Stack.standard(), Stack)
     assert_type(
-        Stack.inference(attempts=3, read=60, idle=10, deadline=300, judge=judge) + Stack.unchecked(Retry()), Stack
+        Stack.inference(attempts=3, read=60, idle=10, deadline=300, resume=True, judge=judge)
+        + Stack.unchecked(Retry()),
+        Stack,
     )
     assert_type(stack.policies, tuple[Policy, ...])
     assert_type(stack.lint(), list[str])
