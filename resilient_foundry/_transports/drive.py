@@ -493,9 +493,7 @@ class AsyncDriver(_Driver):
                 del left  # it holds this frame
         finally:
             self.exit(request, leg, response)
-            for stream in self.opened:
-                if stream is not kept:
-                    await self.throw_away(stream)
+            await self.throw_all_away(kept=kept)
 
     async def run(self, flow: Flow[T], *, up_to_a_chunk: bool = False) -> T:
         """Answer every question of a flow; gives its value, or what a story gives next."""
@@ -704,6 +702,21 @@ class AsyncDriver(_Driver):
             Exception
         ):  # the connection's error, or that of a watcher: the others must be closed too
             await stream.aclose()
+
+    async def throw_all_away(self, *, kept: AsyncBody | None = None) -> None:
+        """Close all answers but one; a cancellation that closing one of them meets waits for the others."""
+        cancelled: BaseException | None = None
+        for stream in self.opened:
+            if stream is not kept:
+                try:
+                    await self.throw_away(stream)
+                except BaseException as error:  # noqa: BLE001 - raised below
+                    cancelled = error
+        if cancelled is not None:
+            try:
+                raise cancelled
+            finally:
+                del cancelled  # it holds this frame
 
     async def peek(self, effect: Peek) -> None:
         """Read and hold chunks."""

@@ -62,5 +62,4 @@ class AsyncStory:
             if not (isinstance(self._flow, GeneratorType) and self._flow.gi_running):
                 self._flow.close()  # where another task is reading, it ends by the error that its read gets
         finally:
-            for stream in self._opened:
-                await self._driver.throw_away(stream)
+            await self._driver.throw_all_away()
