@@ -17,12 +17,14 @@ from resilient_foundry.policies.backoff import Backoff
 from resilient_foundry.policies.breaker import CircuitBreaker
 from resilient_foundry.policies.budget import RetryBudget
 from resilient_foundry.policies.deadline import Deadline
+from resilient_foundry.policies.fallback import Fallback
 from resilient_foundry.policies.hedge import Hedge
 from resilient_foundry.policies.limit import ConcurrencyLimit
 from resilient_foundry.policies.rate_limit import RateLimit
 from resilient_foundry.policies.redis import redis_storage
 from resilient_foundry.policies.retry import Retry
 from resilient_foundry.policies.stream_guard import StreamGuard
+from resilient_foundry.policies.target import Target
 from resilient_foundry.policies.timeouts import AttemptTimeout
 from resilient_foundry.policies.tracing import Tracing
 from resilient_foundry.stack import Stack
@@ -39,6 +41,7 @@ __all__ = [
     "ConcurrencyLimitError",
     "Deadline",
     "DeadlineExceededError",
+    "Fallback",
     "FoundryClient",
     "Hedge",
     "Ledger",
@@ -50,6 +53,7 @@ __all__ = [
     "Stack",
     "StackError",
     "StreamGuard",
+    "Target",
     "Tracing",
     "redis_storage",
     "wrap",

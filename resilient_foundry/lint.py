@@ -1,6 +1,6 @@
 """What is wrong with a stack, in one sentence each.
 
-The order that is looked for, outermost first: tracing, deadline, retry, hedge, rate limit, circuit breaker,
+The order that is looked for, outermost first: tracing, deadline, fallback, retry, hedge, rate limit, circuit breaker,
 concurrency limit, attempt timeout, stream guard.
 Policies that are not known here may stand anywhere.
 """
@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from resilient_foundry.flow import Policy
 from resilient_foundry.policies.breaker import CircuitBreaker
 from resilient_foundry.policies.deadline import Deadline
+from resilient_foundry.policies.fallback import Fallback
 from resilient_foundry.policies.hedge import Hedge
 from resilient_foundry.policies.limit import ConcurrencyLimit
 from resilient_foundry.policies.rate_limit import RateLimit
@@ -23,6 +24,7 @@ from resilient_foundry.policies.tracing import Tracing
 _ORDER: tuple[type[Policy], ...] = (
     Tracing,
     Deadline,
+    Fallback,
     Retry,
     Hedge,
     RateLimit,
@@ -40,6 +42,15 @@ _WHY: dict[tuple[type[Policy], type[Policy]], str] = {
     (Hedge, CircuitBreaker): "else the circuit sees one call where the server saw two, and refuses neither",
     (Hedge, AttemptTimeout): "else its limits are those of the first request, and a later one has what is left",
     (Hedge, StreamGuard): "it is the guard that tells Hedge whose first event came first",
+    (Deadline, Fallback): "else every target gets the whole deadline anew",
+    (Fallback, Retry): "else every attempt would go through all targets, and none has attempts of its own",
+    (Fallback, Hedge): "else each of the requests side by side would go through all targets",
+    (Fallback, RateLimit): "every target has turns of its own",
+    (Fallback, CircuitBreaker): "every target has a circuit of its own, and an open one is what Fallback is for",
+    (Fallback, AttemptTimeout): "else its limits would hold for all targets as if they were one",
+    (Fallback, StreamGuard): "it is the guard that tells Fallback of a stream that failed before its first event",
+    (Deadline, RateLimit): "else the wait for a turn is free",
+    (Hedge, RateLimit): "every request that goes out has a turn of its own",
     (Retry, RateLimit): "it is attempts that a server counts, and a wait for a turn is none of theirs",
     (RateLimit, CircuitBreaker): "else a circuit that opens can't stop those that wait for their turn",
     (RateLimit, AttemptTimeout): "a wait for a turn is no part of an attempt",
@@ -57,6 +68,7 @@ _WHY: dict[tuple[type[Policy], type[Policy]], str] = {
 _ONE_OF_EACH: dict[type[Policy], str] = {
     Tracing: "every call would get two spans",
     Retry: "their attempts multiply",
+    Fallback: "every target of the outer one would be followed by all of the inner one's",
     Hedge: "their requests multiply",
     CircuitBreaker: "the outer one counts what the inner one refuses",
     ConcurrencyLimit: "calls that hold a place of the outer one would wait for one of the inner",

@@ -24,6 +24,7 @@ from resilient_foundry import (
     ConcurrencyLimitError,
     Deadline,
     DeadlineExceededError,
+    Fallback,
     Hedge,
     Ledger,
     RateLimit,
@@ -34,6 +35,7 @@ from resilient_foundry import (
     Stack,
     StackError,
     StreamGuard,
+    Target,
     Tracing,
     wrap,
 )
@@ -90,6 +92,8 @@ def settings() -> None:
     ConcurrencyLimit(AdaptiveLimit(start=2, lowest=1, highest=16))
     Hedge(0.5)
     Hedge(0.5, quantile=0.95, warm_up=10, most=3, budget=RetryBudget(), max_origins=100, judge=judge)
+    Fallback("http://127.0.0.1:5274", Target(model="phi-4-mini"), judge=judge)
+    Target("https://models.example/v2", model="m", headers={"Authorization": "Bearer x"}, trusted=True)
     RateLimit()
     RateLimit(10, per=60, burst=5, longest_wait=30, longest_hold=60, max_origins=100)
     StreamGuard(done=None, first_event=30.0, progress=None, resume=True, max_event=4096, judge=judge)
@@ -108,6 +112,8 @@ def wrong_settings() -> None:
     Retry(attempts="3")  # type: ignore[arg-type]
     Retry(retries=3)  # type: ignore[call-arg]
     Hedge()  # type: ignore[call-arg]
+    Fallback(3)  # type: ignore[arg-type]
+    Target("http://127.0.0.1:5274", "m")  # type: ignore[misc]
     RateLimit(10, 60)  # type: ignore[misc]
     Deadline()  # type: ignore[call-arg]
     ConcurrencyLimit()  # type: ignore[call-arg]
