@@ -272,23 +272,27 @@ class Search:
     def _compare_with_the_usual(self) -> None:
         shift, error = self._recent.above(self._usual)
         if abs(shift) > max(_STEADY[0], _STEADY[1] * error):  # another server, as it were
-            self._usual, self._trial = _Sample(), None
+            self._forget()  # these as well: they are of both
             (self._down if shift > 0 else self._up).reset(max(1, self.found // 2))
+            return
         self._usual.take_in(self._recent)
         self._recent = _Sample()
         if self._trial is None and self._usual.number > _MEMORY * _round(self.found):
             self._usual.fade()
 
     def _try(self) -> None:
-        settings, found = self._settings, self.found
-        if self._up.wait <= 0 and found < settings.highest:
+        """Begin a trial in the direction that is due; of both, in that of the larger step."""
+        due: list[tuple[int, int, _Direction]] = []
+        if self._up.wait <= 0 and self.found < self._settings.highest:
             step = max(self._finest, self._up.step)
-            self._trial = _Trial(min(settings.highest, found + step), self._up)
-        elif self._down.wait <= 0 and found > settings.lowest:
+            due.append((step, min(self._settings.highest, self.found + step), self._up))
+        if self._down.wait <= 0 and self.found > self._settings.lowest:
             step = max(self._finest, self._down.step)
-            self._trial = _Trial(max(settings.lowest, found - step), self._down)
-        if self._trial is not None:
-            self._in_force(self._trial.limit)
+            due.append((step, max(self._settings.lowest, self.found - step), self._down))
+        if due:
+            _, limit, direction = max(due, key=_step)
+            self._trial = _Trial(limit, direction)
+            self._in_force(limit)
 
     def _judge(self, trial: _Trial) -> bool:
         """Decide a trial, if that is possible by now; whether for the other limit."""
@@ -346,6 +350,10 @@ class Search:
     @property
     def _finest(self) -> int:
         return max(1, self.found // _FINEST)
+
+
+def _step(due: tuple[int, int, _Direction]) -> int:
+    return due[0]
 
 
 def _round(limit: int) -> int:
