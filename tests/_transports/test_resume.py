@@ -13,7 +13,7 @@ from resilient_foundry.events import Outcome, ResumeDenied, StreamResumed
 from tests.servers import Conversation, Gate, Handler, Server, replies, script
 from tests.ways import LIBRARIES, Way, assert_nothing_is_under_way, ledger_of, over
 
-ASKED = {"model": "phi", "messages": [], "stream": True, "seed": 7}
+ASKED: dict[str, object] = {"model": "phi", "messages": [], "stream": True, "seed": 7}
 AT_ONCE = Backoff(base=0.0)
 SILENCE = 0.3
 """Seconds in which a server on a busy machine sends its next event."""
