@@ -139,7 +139,7 @@ def test_a_reader_who_has_what_he_wanted_may_leave(way: Way) -> None:
 
 @pytest.mark.parametrize(
     ("before", "guard"),
-    [((), StreamGuard(first_event=0.1)), ((b"data: words\n\n",), StreamGuard(progress=0.1))],
+    [((), StreamGuard(first_event=0.05)), ((b"data: words\n\n",), StreamGuard(progress=0.05))],
     ids=["the first", "a later one"],
 )
 @pytest.mark.parametrize("keeps_alive", [True, False], ids=["comments", "silence"])
@@ -160,7 +160,7 @@ def test_an_event_that_does_not_come_in_time_is_a_stall(
 
     breaker = CircuitBreaker(failures=1, open_seconds=60)
     with Server(gets_nowhere) as server:
-        client = way.client(Stack(breaker, AttemptTimeout(read=0.3), guard))
+        client = way.client(Stack(breaker, AttemptTimeout(read=0.2), guard))
         with pytest.raises(way.library.ReadTimeout) as caught:
             client.get(server.url)
         stop.open()

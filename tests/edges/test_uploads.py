@@ -13,7 +13,7 @@ from tests.servers import Conversation, Gate, Server, replies, says_nothing, scr
 from tests.ways import Way, ledger_of
 
 RETRYING = Stack(Retry(attempts=3, backoff=Backoff(base=0.0)))
-LARGE = b"x" * (8 * 1024 * 1024)
+LARGE = b"x" * (6 * 1024 * 1024)
 """More than the buffers of two sockets hold, so that whoever sends it is still sending when the answer comes."""
 REPEATABLE = {"resilience": {"repeatable": True}}
 
