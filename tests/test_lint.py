@@ -10,6 +10,8 @@ from resilient_foundry import (
     AttemptTimeout,
     CircuitBreaker,
     Deadline,
+    Fallback,
+    RateLimit,
     Retry,
     Stack,
     StackError,
@@ -18,15 +20,17 @@ from resilient_foundry import (
 )
 from resilient_foundry.flow import Flow, Policy, Proceed, Request, Response
 
-GUARD, TIMEOUT, BREAKER, RETRY, DEADLINE, TRACING = (
+GUARD, TIMEOUT, BREAKER, RATE, RETRY, FALLBACK, DEADLINE, TRACING = (
     StreamGuard(),
     AttemptTimeout(),
     CircuitBreaker(),
+    RateLimit(10),
     Retry(),
+    Fallback("http://127.0.0.1:5274"),
     Deadline(30),
     Tracing(),
 )
-IN_ORDER: tuple[Policy, ...] = (TRACING, DEADLINE, RETRY, BREAKER, TIMEOUT, GUARD)
+IN_ORDER: tuple[Policy, ...] = (TRACING, DEADLINE, FALLBACK, RETRY, RATE, BREAKER, TIMEOUT, GUARD)
 
 
 @pytest.mark.parametrize("stack", [Stack(), Stack.standard(), Stack.inference()], ids=repr)
@@ -94,6 +98,13 @@ def test_any_other_order_is_refused(order: list[int]) -> None:
         (
             [BREAKER, CircuitBreaker()],
             "two CircuitBreaker policies in one stack: the outer one counts what the inner one refuses; keep one",
+        ),
+        (
+            [FALLBACK, Fallback("http://127.0.0.1:5275")],
+            (
+                "two Fallback policies in one stack: "
+                "every target of the outer one would be followed by all of the inner one's; keep one"
+            ),
         ),
         (
             [GUARD, GUARD],
@@ -164,6 +175,20 @@ def test_every_complaint_is_one_sentence(order: list[Policy]) -> None:
     assert complaints
     for complaint in complaints:
         assert re.fullmatch(r"[^\n]+[:;] [^\n]+[^.]", complaint), complaint
+
+
+def test_every_complaint_about_an_order_says_why() -> None:
+    """In words that were written for these two."""
+    for outer, policy in enumerate(IN_ORDER):
+        for inner in IN_ORDER[outer + 1 :]:
+            if {policy, inner} & {RATE, FALLBACK} and policy is not TRACING and inner is not GUARD:
+                (complaint,) = Stack.unchecked(inner, policy).lint()
+                assert "each sees what the ones further in report" not in complaint, complaint
+
+
+def test_two_rates_do_not_contradict_each_other() -> None:
+    """So many a second, and fewer in the long run."""
+    assert Stack(RateLimit(10), RateLimit(100, per=60)).lint() == []
 
 
 def test_one_attempt_and_one_failure_do_not_contradict_each_other() -> None:

@@ -113,8 +113,8 @@ def wrong_settings() -> None:
     Retry(retries=3)  # type: ignore[call-arg]
     Hedge()  # type: ignore[call-arg]
     Fallback(3)  # type: ignore[arg-type]
-    Target("http://127.0.0.1:5274", "m")  # type: ignore[misc]
-    RateLimit(10, 60)  # type: ignore[misc]
+    Target("http://127.0.0.1:5274", "m")  # type: ignore[call-arg]
+    RateLimit(10, 60)  # type: ignore[call-arg]
     Deadline()  # type: ignore[call-arg]
     ConcurrencyLimit()  # type: ignore[call-arg]
     ConcurrencyLimit(4, 100)  # type: ignore[call-arg]
@@ -261,6 +261,8 @@ def errors(call: Callable[[], httpx.Response]) -> None:
         assert_type((crowded.limiter, crowded.why), tuple[str, str])
         assert_type((crowded.limit, crowded.in_use, crowded.waiting), tuple[int, int, int])
         assert_type(crowded.waited, float)
+    except RateLimitError as early:
+        assert_type((early.origin, early.retry_after), tuple[str, float])
     except DeadlineExceededError as late:
         assert_type(late.seconds, float)
     except ResilienceError as error:
