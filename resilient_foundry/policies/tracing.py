@@ -9,7 +9,7 @@ from opentelemetry import propagate, trace
 from opentelemetry.context import attach, detach
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
 
-from resilient_foundry.call import derive, options_of
+from resilient_foundry.call import attempt_of, derive, options_of
 from resilient_foundry.events import (
     BodyEnd,
     CallRejected,
@@ -19,9 +19,11 @@ from resilient_foundry.events import (
     Event,
     Ledger,
     Outcome,
+    ResumeDenied,
     RetriesExhausted,
     RetryDenied,
     RetryScheduled,
+    StreamResumed,
     TimedOut,
 )
 from resilient_foundry.flow import Flow, Proceed, Request, Response, history, listen, watch
@@ -42,7 +44,8 @@ class Tracing:
     passed limits are its events. Attempts follow the stable HTTP conventions (OpenTelemetry semantic conventions 1.23
     and later): `http.request.resend_count` from the second on, `error.type`, 4xx and 5xx are errors of the attempt. A
     failure that a later attempt made good does not mark the call. Spans end with the body of the answer, so a
-    stream's covers the stream. Cancelling a call is no error. The context is propagated with each attempt
+    stream's covers the stream, with `resilience.stream.first_event_after` (seconds) where a `StreamGuard` looked.
+    Cancelling a call is no error. The context is propagated with each attempt
     (`traceparent`), and its span is the current one until the answer begins: what OpenTelemetry's own instrumentation
     of httpx makes of an attempt stands under ours.
 
@@ -152,6 +155,10 @@ def _as_span_event(event: Event) -> tuple[str, dict[str, Any]] | None:
             return "resilience.retry.exhausted", {"attempts": event.attempts, "reason": event.reason}
         case RetryDenied():
             return "resilience.retry.denied", {"attempt": event.attempt, "reason": event.reason, "by": event.why}
+        case StreamResumed():
+            return "resilience.stream.resumed", {"attempt": event.attempt, "characters": event.characters}
+        case ResumeDenied():
+            return "resilience.stream.resume_denied", {"by": event.why, "characters": event.characters}
         case CircuitOpened():
             return "resilience.circuit_breaker.state_change", {"name": event.circuit, "to": "open"}
         case CircuitHalfOpened():
@@ -171,6 +178,7 @@ class _AttemptEnd:
 
     def __init__(self, span: Span, response: Response) -> None:
         self._span = span
+        self._attempt = attempt_of(response)
         self._bytes = 0
         self._chunks = 0
         status = response.status_code
@@ -191,6 +199,8 @@ class _AttemptEnd:
         span.set_attribute("resilience.stream.bytes", self._bytes)
         span.set_attribute("resilience.stream.chunks", self._chunks)
         span.set_attribute("resilience.stream.completed", end.outcome is Outcome.COMPLETE)
+        if self._attempt is not None and self._attempt.first_event_after is not None:
+            span.set_attribute("resilience.stream.first_event_after", self._attempt.first_event_after)
         if end.outcome in {Outcome.BROKEN, Outcome.STALLED} and end.error is not None:
             _fail(span, _name_of(end.error))
         span.end()

@@ -1,5 +1,6 @@
 """One span for the logical call, one for each attempt."""
 
+import json
 import pickle
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,6 +15,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind, StatusCode
 
 from resilient_foundry import (
+    Backoff,
     CallOptions,
     CircuitBreaker,
     Deadline,
@@ -206,6 +208,25 @@ def test_a_stream_that_fails_marks_the_call(recorder: Recorder, stream: Answer, 
     rehearse(Stack(recorder.tracing, StreamGuard()), stream, url=URL)
     assert attributes(recorder.call)["error.type"] == kind
     assert recorder.call.status.status_code is StatusCode.ERROR
+
+
+def test_a_stream_that_was_continued_is_one_good_call_of_two_attempts(recorder: Recorder) -> None:
+    """The seam is an event of the call, and each attempt says when its first words came."""
+    said = [json.dumps({"choices": [{"index": 0, "delta": {"content": text}}]}) for text in ("To be", " or not")]
+    stack = Stack(recorder.tracing, Retry(backoff=Backoff(base=0)), StreamGuard(resume=True))
+    answers = [events(said[0], breaks="ReadError", pause=1), events(*said, "[DONE]", pause=2)]
+    rehearse(stack, *answers, url=URL, method="POST", content=b'{"stream": true, "seed": 7}')
+    assert ("resilience.stream.resumed", {"attempt": 2, "characters": 5}) in recorder.story()
+    assert recorder.call.status.status_code is not StatusCode.ERROR
+    assert [attributes(attempt)["resilience.stream.first_event_after"] for attempt in recorder.attempts] == [1.0, 2.0]
+
+
+def test_a_stream_that_was_not_continued_says_why(recorder: Recorder) -> None:
+    stack = Stack(recorder.tracing, Retry(), StreamGuard(resume=True))
+    rehearse(stack, events("words", breaks="ReadError"), url=URL)
+    denied = {"by": "not_deterministic", "characters": 0}
+    assert recorder.story() == [("resilience.stream.resume_denied", denied)]
+    assert attributes(recorder.call)["error.type"] == "httpx.ReadError"
 
 
 def test_a_body_that_breaks_marks_its_attempt(recorder: Recorder) -> None:
