@@ -217,6 +217,7 @@ class CircuitBreaker:
         try:
             permit, changes = circuit.admit(admitted)
         except CircuitOpenError as refusal:
+            yield from _tell_all(circuit.untold())
             watched_only = self.watch_only and circuit.forced is None
             yield from tell(CallRejected(circuit.name, refusal.retry_after, watched_only))
             if watched_only:

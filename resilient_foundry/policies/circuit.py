@@ -243,12 +243,17 @@ class Circuit:
 
     def admit(self, now: float) -> tuple[Permit, list[CircuitEvent]]:
         """A permit for one call, and what changed; raises `CircuitOpenError`."""
-        with self.lock:
-            self._inside = True
-            try:
-                permit, told = self._admit(now), self._changes()
-            finally:
-                self._inside = False
+        try:
+            with self.lock:
+                self._inside = True
+                try:
+                    permit, told = self._admit(now), self._changes()
+                finally:
+                    self._inside = False
+        except CircuitOpenError:
+            if self._unheard:  # somebody else has opened it
+                self.tell_later(self.call_listeners())
+            raise
         if self._unheard:
             try:
                 told += self.call_listeners()
@@ -307,7 +312,7 @@ class Circuit:
             try:
                 if permit.lease is not None:
                     self._leases = [other for other in self._leases if other is not permit.lease]
-                if replay is not None and self.forced is None:
+                if replay is not None:
                     state = self.breaker.state  # one look; it may end the epoch
                     if permit.epoch == self.epoch:
                         if state.name != _OPEN:
@@ -429,6 +434,11 @@ class Circuit:
         except BaseException:
             self._teller = None
             raise
+
+    def untold(self) -> list[CircuitEvent]:
+        """What happened before a call was refused: a hand, or another process, has opened the circuit."""
+        with self.lock:
+            return self._changes()
 
     def tell_later(self, changes: list[CircuitEvent]) -> None:
         """What was done by hand is told to the next call."""

@@ -155,9 +155,8 @@ class Mirror(pybreaker.CircuitBreakerStorage):
     def _follow(self, held: Held) -> News:
         """Theirs is the later opening."""
         self._opened_at, self._state = held.opened_at, _shared(held.state)
-        news = News(failures=self._further if self._state == _CLOSED else 0)
-        self._failures = held.failures + news.failures
-        return news
+        self._failures = held.failures + self._further
+        return News(failures=self._further)
 
     def _agree(self, held: Held) -> News:
         """It is the same opening."""

@@ -462,6 +462,13 @@ def test_the_calls_before_a_break_count_no_more_after_it() -> None:
     assert circuit.state == "closed"
 
 
+def test_probes_are_in_no_rate() -> None:
+    circuit = make(failures=1, successes=3, failure_rate=0.5)
+    fail(circuit, 0.0)
+    succeed(circuit, 10.0, 2)
+    assert (circuit.state, circuit.snapshot(10.0).calls) == ("half-open", 0)
+
+
 def test_a_rate_is_there_beside_the_failures_in_a_row() -> None:
     circuit = make(failures=2, failure_rate=1.0, minimum_calls=50)
     assert fail(circuit, 0.0, 2) == [CircuitOpened(circuit.name, OPEN_SECONDS, "failures")]
@@ -537,6 +544,13 @@ def test_the_word_of_an_earlier_failure_still_holds() -> None:
     ask_for_rest(circuit, 0.0, 30.0)
     fail(circuit, 4.0)
     assert opened_for(circuit, 4.0) == 26.0
+
+
+def test_of_two_words_the_one_that_reaches_further_holds() -> None:
+    circuit = make(failures=2)
+    ask_for_rest(circuit, 0.0, 40.0)
+    ask_for_rest(circuit, 1.0, 3.0)
+    assert opened_for(circuit, 1.0) == 39.0
 
 
 def test_a_success_makes_what_the_server_asked_for_forgotten() -> None:
@@ -773,6 +787,19 @@ def test_a_listener_sees_the_state_that_it_hears_of() -> None:
     fail(circuit, 0.0)
     circuit.breaker.close()
     assert seen == [("open", "open"), ("closed", "closed")]
+
+
+def test_listeners_hear_at_once_that_another_process_opened_the_circuit() -> None:
+    """Also when every call is refused from then on."""
+    shared = pybreaker.CircuitMemoryStorage(pybreaker.STATE_CLOSED)
+    here, elsewhere = make(failures=1, storage=shared), make(failures=1, storage=shared)
+    heard: list[str] = []
+    here.breaker.add_listener(Alert(heard.append))
+    fail(elsewhere, 0.0)
+    with pytest.raises(CircuitOpenError):
+        here.admit(0.0)
+    assert heard == ["open"]
+    assert here.untold() == [CircuitOpened(here.name, OPEN_SECONDS)]
 
 
 def test_a_listener_that_blocks_holds_up_nobody_else_and_hears_the_rest_in_order() -> None:
@@ -1022,8 +1049,11 @@ breaker = CircuitBreaker(failures=1)
 circuit = breaker.circuit(__import__("httpx").URL("http://foundry.local:5273/v1/models"))
 inside, go_on = threading.Event(), threading.Event()
 
+heard = []
+
 class Slow(pybreaker.CircuitBreakerListener):
     def success(self, cb):
+        heard.append(os.getpid())
         inside.set()
         go_on.wait()
 
@@ -1036,6 +1066,7 @@ if child == 0:
     go_on.set()
     history = rehearse(breaker, ok())
     assert history.status == 200, history
+    assert heard[-1] == os.getpid(), heard
     rehearse(breaker, failed())
     assert circuit.state == "open", circuit.state
     assert len(list(breaker.circuits)) == 1

@@ -79,6 +79,18 @@ def test_an_opening_that_was_forgotten_is_told_again() -> None:
     assert (shelf.held.state, shelf.held.opened_at) == ("open", NOON)
 
 
+def test_failures_after_an_opening_that_was_forgotten_are_told_again_with_it() -> None:
+    shelf, one = Shelf(), mirror()
+    trip(one)
+    shelf.meets(one)
+    shut(one)
+    one.increment_counter()
+    shelf.meets(one)
+    shelf.held = Held()
+    shelf.meets(one)
+    assert (shelf.held.state, shelf.held.failures, one.counter) == ("closed", 1, 1)
+
+
 def test_closing_an_opening_does_not_close_a_later_one() -> None:
     shelf, one, other = Shelf(), mirror(), mirror()
     trip(one)

@@ -42,6 +42,13 @@ def test_a_moment_before_the_latest_counts_as_the_latest() -> None:
     assert shown(window, 60.0) == (0, 0, 0)
 
 
+def test_a_long_silence_costs_no_more_than_a_short_one() -> None:
+    """The buckets that passed meanwhile are not counted one by one."""
+    window = Window(0.01)
+    window.record(0.0, failed=True, slow=True)
+    assert shown(window, 1e9) == (0, 0, 0)
+
+
 def test_it_begins_anew_when_it_is_cleared() -> None:
     window = Window(10.0)
     window.record(50.0, failed=True, slow=True)
