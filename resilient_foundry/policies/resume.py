@@ -181,12 +181,11 @@ class _Story:
         except DeniedError as denied:
             return bytes(new), denied
         except SSEError:
+            if self._broken is not None:
+                return bytes(new), DeniedError("unknown_events")
+            splice.refuse("unknown_events")
             new += blocks.rest
             blocks.stop()
-            try:
-                splice.refuse("unknown_events")
-            except DeniedError as denied:
-                return bytes(new), denied
         return bytes(new), None
 
     def _at_the_end(self, blocks: Blocks) -> tuple[bytes, _Broken | DeniedError | None]:

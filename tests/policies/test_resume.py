@@ -15,6 +15,7 @@ from resilient_foundry import (
     Backoff,
     CallOptions,
     CircuitBreaker,
+    ResilienceError,
     Retry,
     RetryBudget,
     Stack,
@@ -505,6 +506,33 @@ def test_an_event_too_large_is_passed_on_and_ends_the_comparing() -> None:
         chat("a", breaks="ReadError"), Answer(headers=SSE, chunks=(*events(said("a")).chunks, large)), stack=stack
     )
     assert denials(history) == [("unknown_events", 1)]
+    assert text_of(history) == "a"
+
+
+def test_what_is_no_failure_of_a_connection_is_raised_as_it_is() -> None:
+    """A mistake in a program is not mended by asking again."""
+    history = play(chat("a", breaks="DecodingError"))
+    assert isinstance(history.error, httpx.DecodingError)
+    assert (denials(history), history.sent) == ([], 1)
+    with pytest.raises(AssertionError, match="asked once more"):
+        play(chat("a", breaks="ReadError"))
+
+
+def test_a_refusal_of_a_policy_further_in_is_told_as_one() -> None:
+    class Refusing:
+        def __init__(self) -> None:
+            self.asked = 0
+
+        def flow(self, request: Request, proceed: Proceed) -> Flow[Response]:
+            self.asked += 1
+            if self.asked > 1:
+                raise ResilienceError("no more today")
+            return (yield from proceed(request))
+
+    stack = Stack(Retry(backoff=AT_ONCE), Refusing(), StreamGuard(resume=True))
+    history = play(chat("a", breaks="ReadError"), stack=stack)
+    assert isinstance(history.error, httpx.ReadError)
+    assert denials(history) == [("refused", 1)]
 
 
 # As a whole
