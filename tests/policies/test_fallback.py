@@ -125,6 +125,23 @@ def test_a_judge_may_know_better() -> None:
     assert rehearse(fallback, failed(404, b"not here"), ok(), url=URL, method="POST").status == 200
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [{"content-type": "text/event-stream"}, {"content-encoding": "gzip"}],
+    ids=["a stream, which may never end", "compressed, which nobody can read"],
+)
+def test_a_judge_is_shown_what_can_be_read(headers: dict[str, str]) -> None:
+    shown: list[bytes] = []
+
+    def judge(status: int, headers: Any, body: bytes) -> Verdict:
+        shown.append(body)
+        return judge_by_status(status, headers, body)
+
+    rehearse(Fallback(OTHER, judge=judge), Answer(status=503, headers=headers, chunks=(b"said",)), ok(), url=URL)
+    rehearse(Fallback(OTHER, judge=judge), failed(503, b"said"), ok(), url=URL)
+    assert shown == [b"", b"said"]
+
+
 def test_a_stream_that_fails_before_its_first_event_is_a_failure() -> None:
     stack = Stack(Fallback(OTHER), StreamGuard())
     history = rehearse(stack, events('{"error": {"type": "x"}}'), events("hello", "[DONE]"), url=URL)
@@ -208,6 +225,13 @@ def test_a_target_whose_certificate_is_not_trusted_is_passed_over() -> None:
     failure = Failure(error="UnsupportedProtocol")
     history = rehearse(Fallback("https://other", THIRD), unsent(), failure, ok(b"third"), url=URL)
     assert history.content == b"third"
+
+
+def test_a_target_that_this_side_could_not_speak_with_may_have_heard_a_part() -> None:
+    mute = Failure(error="LocalProtocolError")
+    history = rehearse(Fallback(OTHER, THIRD), unsent(), mute, url=URL, method="POST")
+    assert asked(history) == [MAIN, OTHER]
+    assert isinstance(history.error, httpx.ConnectError)
 
 
 def test_a_mistake_in_the_code_of_a_policy_is_raised() -> None:

@@ -136,13 +136,12 @@ def test_a_turn_that_was_taken_for_nothing_is_given_to_the_next() -> None:
 
 
 def test_leaving_twice_gives_one_turn_back() -> None:
-    line = Line(1)
+    line = Line(1, burst=3)
     went, _ = asks(line, 10)
-    asks(line, 11)
+    moments(line, 10, 2)
     line.leave(went)
     line.leave(went)
-    assert asks(line, 11)[1] == 11
-    assert asks(line, 11)[1] == 12
+    assert moments(line, 10, 2) == [10, 11]
 
 
 def test_who_sleeps_through_its_moment_holds_nobody_up() -> None:
@@ -237,9 +236,10 @@ def test_a_hold_is_news_once() -> None:
     assert line.hold(10, 5)
     assert not line.hold(10.1, 5)
     assert line.is_held(15.05)
-    assert not line.hold(11, 2)
-    assert line.hold(11, 30)
-    assert not line.hold(12, 30)
+    assert not line.hold(14, 3)
+    assert not line.hold(14.5, 5)
+    assert line.hold(15, 30)
+    assert not line.hold(16, 30)
     assert line.hold(60, 5)
 
 

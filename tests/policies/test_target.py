@@ -103,6 +103,11 @@ def test_what_was_asked_already_is_not_asked_again() -> None:
         assert aimed_at(target, request) is request
 
 
+def test_the_same_address_with_other_headers_is_another_target() -> None:
+    at = aimed(Target("http://main:5273", headers={"X-Region": "north"}), asks())
+    assert at.headers["x-region"] == "north"
+
+
 # Another model
 
 
