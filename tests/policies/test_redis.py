@@ -4,6 +4,7 @@ import gc
 import logging
 import os
 import threading
+import time
 import warnings
 import weakref
 from typing import Any
@@ -23,15 +24,31 @@ URL = "http://foundry.local:5273/v1/models"
 REDIS = "redis://:secret@127.0.0.1/0"
 
 
+class Redis(fakeredis.FakeServer):
+    """May be away, and may go away in the middle of what it is told."""
+
+    takes_no_state = False
+
+
+class Client(fakeredis.FakeRedis):
+    """One of redis-py, whose annotations serve both of its colours at once."""
+
+    def set(self, name: Any, *words: Any, **settings: Any) -> Any:
+        server: Any = self.connection_pool.connection_kwargs["server"]
+        if server.takes_no_state and name.endswith(":state"):
+            raise redis.ConnectionError
+        return super().set(name, *words, **settings)
+
+
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> fakeredis.FakeServer:
     """One Redis for all clients of a test."""
-    server = fakeredis.FakeServer()
+    server = Redis()
 
     def from_url(url: str, **settings: Any) -> fakeredis.FakeRedis:
         assert url.startswith("redis://:secret@")
         assert settings["socket_timeout"] <= 1, "no answer is waited for long"
-        return fakeredis.FakeRedis(server=server)
+        return Client(server=server)
 
     monkeypatch.setattr(redis.Redis, "from_url", from_url)
     return server
@@ -220,10 +237,60 @@ def test_what_others_wrote_under_our_names_harms_no_call(
     assert one.call(failed()) == 1
     meet(one)
     assert one.call() == 0
+    others = [f"http://other{number}:80" for number in range(8)]
+    for other in others:
+        rehearse(one.breaker, failed(), url=other)
+    meet(one)
+    assert [client.get(f"resilient-foundry:{other}:pybreaker:state") for other in others] == [b"open"] * 8
     assert "can't be used (ValueError)" in caplog.text
     client.set(f"{name}:fail_counter", "0")
     meet(one)
     assert client.get(f"{name}:state") == b"open"
+
+
+def test_failures_are_not_forgotten_though_redis_forgot_them(server: fakeredis.FakeServer) -> None:
+    one = Process(VirtualTime(), failures=4)
+    one.call(failed())
+    one.call(failed())
+    meet(one)
+    server.connected = False
+    one.call(failed())
+    meet(one)
+    server.connected = True
+    client: Any = fakeredis.FakeRedis(server=server)
+    client.flushall()
+    meet(one)
+    later = Process(VirtualTime(), failures=4)
+    later.breaker.circuit(URL)
+    meet(later)
+    later.call(failed())
+    assert later.state == "open"
+
+
+def test_what_redis_heard_only_half_of_it_is_told_again(server: Redis) -> None:
+    """It went away between the moment of an opening and the state."""
+    clock = VirtualTime()
+    one, other = Process(clock, failures=1), Process(clock, failures=1)
+    one.call(failed())
+    server.takes_no_state = True
+    meet(one)
+    server.takes_no_state = False
+    meet(one, other)
+    assert (one.call(), one.state, other.state) == (0, "open", "open")
+
+
+def test_all_circuits_that_have_news_tell_them_when_redis_is_back(server: Redis) -> None:
+    """Also those that nobody asks any more; another one is asked."""
+    one = Process(VirtualTime(), failures=1)
+    server.connected = False
+    one.call(failed())
+    meet(one)
+    server.connected = True
+    client: Any = fakeredis.FakeRedis(server=server)
+    began = time.monotonic()
+    while client.get("resilient-foundry:http://foundry.local:5273:pybreaker:state") != b"open":
+        rehearse(one.breaker, ok(), url="http://elsewhere/")
+        assert time.monotonic() < began + 20
 
 
 # The thread
@@ -246,6 +313,7 @@ def test_the_thread_ends_with_the_storage_and_keeps_nothing_alive() -> None:
     before = set(threading.enumerate())
     rehearse(breaker, ok(), url=URL)
     (thread,) = set(threading.enumerate()) - before
+    storage.synchronise()  # nothing more is asked for: the thread sleeps
     gone = weakref.ref(storage)
     del breaker, storage
     gc.collect()
