@@ -14,8 +14,8 @@ import pytest
 HERE = Path(__file__).parent.parent
 DOCUMENT = HERE / "docs" / "edge-cases.md"
 CASES = 90
-NOT_YET = frozenset({37, *range(64, 70)})
-"""Cases whose policies are still being built."""
+NOT_YET = frozenset({37})
+"""Cases that are still open."""
 
 
 @dataclass(frozen=True)
