@@ -16,6 +16,7 @@ from resilient_foundry.policies.adaptive import AdaptiveLimit
 from resilient_foundry.policies.backoff import Backoff
 from resilient_foundry.policies.breaker import CircuitBreaker
 from resilient_foundry.policies.budget import RetryBudget
+from resilient_foundry.policies.chaos import Chaos
 from resilient_foundry.policies.deadline import Deadline
 from resilient_foundry.policies.fallback import Fallback
 from resilient_foundry.policies.hedge import Hedge
@@ -35,6 +36,7 @@ __all__ = [
     "AttemptTimeout",
     "Backoff",
     "CallOptions",
+    "Chaos",
     "CircuitBreaker",
     "CircuitOpenError",
     "ConcurrencyLimit",

@@ -221,10 +221,13 @@ class Pour:
 
     The story is handed the old body, from which it pulls. It may ask for everything that a flow may ask for, also for
     further answers, all of which are closed with the new body. A response that was made with its content keeps it.
+
+    With `in_place` the new body counts as what the attempt brought, and its limits hold for it.
     """
 
     response: Response
     story: Callable[[Source], Flow[None]]
+    in_place: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -472,6 +475,11 @@ def respond(status: int, headers: Mapping[str, str] | None = None, content: byte
 def pour(response: Response, story: Callable[[Source], Flow[None]]) -> Flow[None]:
     """Give the response another body, told by `story` while it is read."""
     yield Pour(response, story)
+
+
+def alter(response: Response, story: Callable[[Source], Flow[None]]) -> Flow[None]:
+    """Have the body of this attempt told otherwise; to everybody it is what came off the wire."""
+    yield Pour(response, story, in_place=True)
 
 
 def pull(source: Source | Response) -> Flow[bytes | None]:

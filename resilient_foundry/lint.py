@@ -1,7 +1,7 @@
 """What is wrong with a stack, in one sentence each.
 
 The order that is looked for, outermost first: tracing, deadline, fallback, retry, hedge, rate limit, circuit breaker,
-concurrency limit, attempt timeout, stream guard.
+concurrency limit, attempt timeout, stream guard, chaos.
 Policies that are not known here may stand anywhere.
 """
 
@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from resilient_foundry.flow import Policy
 from resilient_foundry.policies.breaker import CircuitBreaker
+from resilient_foundry.policies.chaos import Chaos
 from resilient_foundry.policies.deadline import Deadline
 from resilient_foundry.policies.fallback import Fallback
 from resilient_foundry.policies.hedge import Hedge
@@ -32,6 +33,7 @@ _ORDER: tuple[type[Policy], ...] = (
     ConcurrencyLimit,
     AttemptTimeout,
     StreamGuard,
+    Chaos,
 )
 _WHY: dict[tuple[type[Policy], type[Policy]], str] = {
     (Tracing, Deadline): "the span must still be open when the deadline passes",
@@ -64,6 +66,7 @@ _WHY: dict[tuple[type[Policy], type[Policy]], str] = {
     (ConcurrencyLimit, AttemptTimeout): "an attempt that timed out tells an adaptive limit that the server is slow",
     (ConcurrencyLimit, StreamGuard): "it is the guard that tells an adaptive limit when the first event came",
     (CircuitBreaker, StreamGuard): "it is the guard that tells the circuit how a stream ended",
+    **{(kind, Chaos): "else it is not put to the test" for kind in _ORDER if kind is not Chaos},
 }
 _ONE_OF_EACH: dict[type[Policy], str] = {
     Tracing: "every call would get two spans",

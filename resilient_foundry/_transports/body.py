@@ -54,7 +54,7 @@ class Body:
         self._asked: float | None = None
         self._waited = 0.0
         """Seconds spent waiting for the server; the rest of the time the caller took."""
-        self._began = began
+        self.began = began
         self._whole = b""
         self._watchers: list[Watcher] = []
         for opening in openings:
@@ -108,7 +108,7 @@ class Body:
                 problem = problem or raised
         self._set_end(end)
         attempt = self.attempt
-        attempt.ended_after = at - self._began
+        attempt.ended_after = at - self.began
         if error is not None:
             attempt.error = type(error).__name__
         if attempt.number:  # 0: an answer that a policy gave itself, and no attempt at all
@@ -198,7 +198,7 @@ class Body:
 
     def _the_caller_was_slow(self, now: float) -> bool:
         """Whether most of the time since the head went by between reads."""
-        since = now - self._began - (self.attempt.answered_after or 0.0)
+        since = now - self.began - (self.attempt.answered_after or 0.0)
         return self._waited < since / 2
 
     def _deadline_exceeded(self, cause: Exception) -> Exception:
@@ -234,6 +234,8 @@ class _Stream:
         body: Body | None = getattr(self, "body", None)
         if body is not None and body.end is None:
             _lost.append(body)
+            if not body.attempt.number:
+                return  # what it was told from has a connection, and is found as well
             warnings.warn(
                 f"the answer to attempt {body.attempt.number} ({body.attempt.status}) was never closed, and its "
                 f"connection is lost to the pool: read it to its end, or close it",
@@ -309,8 +311,8 @@ class AsyncBody(_Stream):
         self.body = body
         self._inner = inner
         self._chunks: AsyncIterator[bytes] | None = None
-        self._first = first
-        self._idle = idle
+        self.first = first
+        self.idle = idle
         self._native = native
 
     def __aiter__(self) -> AsyncIterator[bytes]:
@@ -334,7 +336,7 @@ class AsyncBody(_Stream):
             raise body.error
         if body.is_over():
             return None
-        limit = self._idle if body.attempt.chunks else self._first
+        limit = self.idle if body.attempt.chunks else self.first
         left = body.left()
         if left is not None and (self._native is None or left < self._native):
             limit = left if limit is None else min(limit, left)

@@ -12,7 +12,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self, TypeVar
 
 import anyio
@@ -256,6 +256,17 @@ class _Driver:
         attempt = Attempt(number=0, started=self.clock() - self.ledger.started, status=response.status_code)
         return Body(self.library, self.ledger, attempt, self.clock(), self.clock)
 
+    def body_told(self, effect: Pour, source: Body) -> Body:
+        """What is known of a body that a story tells."""
+        if not effect.in_place:
+            return self.body_of_ours(effect.response)
+        attempt = source.attempt
+        source.attempt = replace(attempt, number=0)  # from here on nobody looks at it
+        attempt.bytes = attempt.chunks = 0
+        body = Body(self.library, self.ledger, attempt, source.began, self.clock)
+        body.until, body.live = source.until, source.live
+        return body
+
     def adopt(self, response: Any, body: Body) -> Any:
         """Put our stream under a response that came from no transport."""
         raise NotImplementedError
@@ -434,7 +445,7 @@ class SyncDriver(_Driver):
         if not _came_whole(effect.response):
             self.opened.remove(source)  # closed with the story from here on
             told = SyncStory(self, effect.story, source)
-            stream: SyncBody = self.library.streams.sync(self.body_of_ours(effect.response), told)
+            stream: SyncBody = self.library.streams.sync(self.body_told(effect, source.body), told)
             self.opened.append(stream)
             effect.response.stream = stream  # type: ignore[attr-defined]  # the library's response
 
@@ -691,8 +702,9 @@ class AsyncDriver(_Driver):
         if not _came_whole(effect.response):
             self.opened.remove(source)  # closed with the story from here on
             told = AsyncStory(self, effect.story, source)
-            body = self.body_of_ours(effect.response)
-            stream: AsyncBody = self.library.streams.asynchronous(body, told, first=None, idle=None, native=None)
+            first, idle = (source.first, source.idle) if effect.in_place else (None, None)
+            body = self.body_told(effect, source.body)
+            stream: AsyncBody = self.library.streams.asynchronous(body, told, first=first, idle=idle, native=None)
             self.opened.append(stream)
             effect.response.stream = stream  # type: ignore[attr-defined]  # the library's response
 

@@ -18,6 +18,7 @@ from resilient_foundry import (
     AttemptTimeout,
     Backoff,
     CallOptions,
+    Chaos,
     CircuitBreaker,
     CircuitOpenError,
     ConcurrencyLimit,
@@ -90,6 +91,11 @@ def settings() -> None:
     ConcurrencyLimit(4, queue=0, longest_wait=30, linger=60, linger_streams=True, max_origins=100)
     ConcurrencyLimit(AdaptiveLimit())
     ConcurrencyLimit(AdaptiveLimit(start=2, lowest=1, highest=16))
+    Chaos(on=True, seed=1, error_rate=0.1, errors=("ConnectError",), status_rate=0.1, statuses=(503,), retry_after=1)
+    Chaos(
+        latency_rate=0.1, latency=(0.1, 2), stream_rate=0.1, stream_faults=("cut",), stream_after=9, stall=9
+    ).switch.on()
+    Chaos(when=lambda request: request.method == "GET")
     Hedge(0.5)
     Hedge(0.5, quantile=0.95, warm_up=10, most=3, budget=RetryBudget(), max_origins=100, judge=judge)
     Fallback("http://127.0.0.1:5274", Target(model="phi-4-mini"), judge=judge)
