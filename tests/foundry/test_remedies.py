@@ -34,7 +34,7 @@ from resilient_foundry.foundry import (
 from resilient_foundry.foundry.asks import NEEDS
 from resilient_foundry.foundry.locate import Inspection
 from resilient_foundry.foundry.occupancy import Use, Waiter
-from resilient_foundry.foundry.remedies import Finding, Loading
+from resilient_foundry.foundry.remedies import Finding, Loading, remedies_for
 from resilient_foundry.foundry.session import Session
 from resilient_foundry.policies.remedy import Remedy
 from resilient_foundry.testing import VirtualTime, failed, ok, rehearse, unsent
@@ -314,6 +314,21 @@ def test_a_stream_of_1_whose_model_cannot_be_loaded_says_what_was_tried(way: Way
     assert CHAT not in server.asked
 
 
+def test_a_restart_is_not_taken_for_loaded_models(sync: Way) -> None:
+    """What was seen loaded was seen in another process: no stream is begun before it was looked up again."""
+    knows = manager()
+    with serving(Streaming(loaded=[PHI])) as before:
+        move(knows, before)
+        foundry = Foundry(sync, knows)
+        foundry.stream()
+    server = Streaming()
+    with foundry, serving(server) as there:
+        move(knows, there)
+        foundry.call("health_check")
+        assert foundry.stream() == "To be"
+    assert server.asked.count(CHAT) == 1
+
+
 # A service that moved
 
 STATUS = b'{"modelCachePath": "/cache", "pid": 4711}'
@@ -460,6 +475,31 @@ def test_a_service_that_is_not_there_says_what_was_tried(way: Way) -> None:
     assert notes[0].startswith("looking for the service that was at http://127.0.0.1:")
     assert "its web service is not running, so call start_web_service() first" in notes[0]
     assert notes[-1].startswith("nothing answers at http://127.0.0.1:")
+
+
+def test_a_load_finds_the_service_too() -> None:
+    """It may go in the very middle: between the answer that a model is missing and the question what is loaded."""
+    knows = manager()
+    knows.urls = ["http://127.0.0.1:2"]
+    session = known(url="http://127.0.0.1:1", loads=True)
+    stack = Stack(Needing(), *remedies_for(session, lookup=partial(Inspection, knows)))
+    missing = failed(400, fault(400, "Model not loaded: Model 'm' must be loaded before inference").body)
+    loaded = json.dumps([PHI]).encode()
+    history = rehearse(
+        stack, missing, unsent(), ok(STATUS), ok(loaded), ok(), url="http://127.0.0.1:1/v1/chat/completions"
+    )
+    assert [event.remedy for event in remedies(history.ledger)] == ["service_found", "model_loaded"]
+    assert str(history.script.requests[-1].url) == "http://127.0.0.1:2/v1/chat/completions"
+
+
+def test_a_path_before_the_endpoints_is_kept_apart(sync: Way) -> None:
+    """Of a service behind another server, only what follows its base goes to the new address."""
+    knows = manager()
+    knows.urls[0] += "/foundry"
+    with Foundry(sync, knows) as foundry, serving(Two(loaded=[PHI])) as there:
+        move(knows, there)
+        assert foundry.complete().content == "To be"
+        assert there.asked[0].path == "/status"
 
 
 def test_a_circuit_that_opened_because_it_was_gone_does_not_keep_it_away() -> None:

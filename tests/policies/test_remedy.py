@@ -277,6 +277,18 @@ def test_callers_that_meet_it_together_mend_it_once(name: str) -> None:
         way.close()
 
 
+def test_the_connection_of_the_failure_is_free_for_the_remedy() -> None:
+    """A pool may have one place."""
+    way = way_named("httpx-sync")
+    try:
+        with Server(handler=Door(1)) as server:
+            transport = way.transport(limits=httpx.Limits(max_connections=1))
+            client = way.client(Stack(Remedy(OpeningThere())), transport, timeout=httpx.Timeout(5, pool=0.5))
+            assert client.get(f"{server.url}/").content == b"come in"
+    finally:
+        way.close()
+
+
 def test_a_call_that_is_interrupted_while_it_mends_leaves_its_turn() -> None:
     """The next one mends; nobody waits for a call that is gone."""
     remedy = Remedy(Opening())
