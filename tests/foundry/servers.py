@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -168,14 +168,16 @@ class Server:
 
         return handle
 
-    def on_the_wire(self, talk: Conversation) -> None:
-        """What a server on a real socket calls."""
+    def on_the_wire(self, talk: Conversation, before: Callable[[Answer], None] | None = None) -> None:
+        """What a server on a real socket calls; `before` is called between knowing an answer and giving it."""
         asked = talk.asked
         body = json.loads(asked.body) if asked.body else None
         self.seen.append(Exchange(asked.method, asked.path, dict(asked.headers), body))
         scripted = self.script.get(asked.path)
         answer = scripted.pop(0) if scripted else self.answer(asked.path, body)
         headers = {"content-type": answer.content_type} if answer.content_type else {}
+        if before is not None:
+            before(answer)
         if not answer.cut:
             talk.reply(answer.status, answer.body, headers)
             return

@@ -40,7 +40,7 @@ from resilient_foundry.policies.remedy import Remedy
 from resilient_foundry.testing import VirtualTime, failed, ok, rehearse, unsent
 from tests import servers
 from tests.foundry.servers import Answer, One, Server, Two, delta, delta_on_1, events, fault
-from tests.servers import Conversation, closed_port
+from tests.servers import closed_port
 from tests.ways import NAMES, Barrier, Way, way_named
 
 PHI = "phi-4-mini-instruct-cpu:1"
@@ -143,11 +143,11 @@ def test_callers_that_need_it_together_load_it_once(way: Way, make: type[One | T
     """One loads it, the others wait for that."""
     server, together = make(), Barrier(6)
 
-    def handler(talk: Conversation) -> None:
-        if talk.asked.path.endswith("completions") and PHI not in server.loaded:
+    def all_refused(answer: Answer) -> None:
+        if answer.status == 400:
             together.wait()
-        server.on_the_wire(talk)
 
+    handler = partial(server.on_the_wire, before=all_refused)
     with servers.Server(handler=handler) as there, Foundry(way, there.url, aliases={"phi-4-mini": PHI}) as foundry:
         foundry.call("health_check")
         results = [call.result() for call in way.together(6, foundry.complete)]
