@@ -210,7 +210,7 @@ class _Story:
         ledger = yield from history()
         told_before = len(ledger.events)
         answer = None
-        why = "another_answer"
+        why = "attempts"
         try:
             answer = yield from self._again(broken.error or _Break(broken.reason), broken.reason)
         except ResilienceError as error:
@@ -226,6 +226,8 @@ class _Story:
             self._delivered = self._splice.characters
             self._splice.begin_again()
             return answer, None
+        if answer is not None:
+            why = "another_answer"
         for _, event in ledger.events[told_before:]:
             if isinstance(event, RetryDenied):
                 why = event.why

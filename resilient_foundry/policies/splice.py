@@ -119,8 +119,6 @@ class Splice:
             return self._take_again(piece, event, said.raw, choices)
         if said.brings and not said.ends and said.dialect is not Dialect.CHAT:
             raise DeniedError("unknown_events")
-        if said.ends and not self.fits:
-            raise DeniedError("another_answer")
         return piece if self.fits else b""
 
     def _take_first(self, said: Said) -> None:

@@ -15,6 +15,7 @@ from resilient_foundry import (
     Backoff,
     CallOptions,
     CircuitBreaker,
+    Ledger,
     ResilienceError,
     Retry,
     RetryBudget,
@@ -31,7 +32,20 @@ from resilient_foundry.events import (
 )
 from resilient_foundry.faults import Verdict
 from resilient_foundry.flow import Flow, Proceed, Request, Response, watch
-from resilient_foundry.testing import Answer, History, Said, busy, events, failed, lost, ok, rehearse, scripted, unsent
+from resilient_foundry.testing import (
+    Answer,
+    History,
+    Said,
+    VirtualTime,
+    busy,
+    events,
+    failed,
+    lost,
+    ok,
+    rehearse,
+    scripted,
+    unsent,
+)
 from tests.over import over
 
 SSE = {"content-type": "text/event-stream"}
@@ -266,6 +280,15 @@ def test_what_foundry_1_says_twice_is_cut_twice() -> None:
     assert seam["delta"] == seam["message"] == {"role": "assistant", "content": "c", "tool_calls": []}
 
 
+def test_a_choice_that_is_missing_is_asked_for_again() -> None:
+    """That the others had come to their end says nothing of it."""
+    first = events(said("a"), said("x", index=1), breaks="ReadError")
+    half = events(said("ab"), end(), breaks="ReadError")
+    whole = events(said("ab"), said("xy", index=1), end(), end(index=1))
+    history = play(first, half, whole)
+    assert texts_of(history.content) == {(0, "content"): "ab", (1, "content"): "xy"}
+
+
 def test_comments_and_line_ends_of_any_kind_are_understood() -> None:
     first = Answer(
         headers=SSE,
@@ -496,6 +519,23 @@ def test_stamina_switches_it_off() -> None:
         stamina.set_active(True)
 
 
+def test_stamina_in_testing_bounds_the_attempts() -> None:
+    """One attempt is one attempt, also where a stream breaks."""
+    stamina.set_testing(True, attempts=1)
+    script = scripted(chat("a", breaks="ReadError"), chat("ab"))
+    try:
+        with (
+            httpx.Client(transport=over(Stack(Retry(), StreamGuard(resume=True)), script)) as client,
+            pytest.raises(httpx.ReadError) as caught,
+        ):
+            client.post("http://foundry.local/", json=CALL)
+    finally:
+        stamina.set_testing(False)
+    ledger: Ledger = caught.value.resilience  # type: ignore[attr-defined]  # every error carries its ledger
+    assert ResumeDenied("attempts", 1) in [event for _, event in ledger.events]
+    assert len(script.script.requests) == 1
+
+
 def test_an_event_too_large_is_passed_on_and_ends_the_comparing() -> None:
     large = f"data: {said('x' * 500)}\n\n".encode()
     stack = Stack(Retry(), StreamGuard(resume=True, max_event=300))
@@ -536,6 +576,49 @@ def test_a_refusal_of_a_policy_further_in_is_told_as_one() -> None:
 
 
 # As a whole
+
+
+UNTOUCHED = [
+    b"".join(events(role(), said("a"), said("b"), end(), USAGE, "[DONE]").chunks),
+    b"".join(events(role(), said("a"), end()).chunks) + b"data: half an ev",
+    b": hello\r\n\r\n" + b"".join(events("words", "more words").chunks) + b"data: half an ev",
+    b"".join(events(said("a"), json.dumps({"choices": [{"delta": {"tool_calls": [{}]}}]}), said("b"), end()).chunks),
+]
+
+
+@pytest.mark.parametrize("asked", [CALL, {}])
+@given(whole=st.sampled_from(UNTOUCHED), places=st.lists(st.integers(0, 2000), max_size=12))
+def test_what_does_not_break_passes_untouched(asked: Mapping[str, Any], whole: bytes, places: list[int]) -> None:
+    """However it is cut into chunks, whatever it is: only its events are handed over in one piece each."""
+    edges = sorted({0, len(whole), *(place % len(whole) for place in places)})
+    chunks = tuple(whole[start:stop] for start, stop in pairwise(edges))
+    assert play(Answer(headers=SSE, chunks=chunks), asked=asked).content == whole
+
+
+def test_an_event_is_handed_over_as_soon_as_it_is_whole() -> None:
+    moments: list[float] = []
+    clock = VirtualTime()
+
+    class Noting:
+        def flow(self, request: Request, proceed: Proceed) -> Flow[Response]:
+            response = yield from proceed(request)
+            yield from watch(response, self)
+            return response
+
+        def chunk(self, data: bytes, at: float) -> None:
+            del data
+            moments.append(at - 1000)
+
+        def ended(self, end: BodyEnd, at: float) -> BodyEnd:
+            del at
+            return end
+
+    first, second = events(said("a"), said("b")).chunks
+    answer = Answer(
+        headers=SSE, chunks=(first, second[:9], second[9:], b": a comment\n\n", b"data: [DONE]\n\n"), pause=1
+    )
+    play(answer, stack=Stack(Noting(), Retry(), StreamGuard(resume=True)), clock=clock)
+    assert moments == [1.0, 3.0, 4.0, 5.0]
 
 
 def test_the_outcome_is_the_one_of_what_the_caller_read() -> None:

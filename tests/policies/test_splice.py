@@ -87,6 +87,14 @@ def test_half_a_character_is_written_as_it_came() -> None:
     assert b'"\\ud83d"' in taken(splice, '{"choices": [{"index": 0, "delta": {"content": "a\\ud83d"}}]}')
 
 
+def test_a_byte_order_mark_stands_at_the_beginning_alone() -> None:
+    """In the middle of a stream it would be taken for a part of a field's name."""
+    splice = Splice()
+    splice.begin_again()
+    event = Event(json.dumps(word("a")))
+    assert splice.take(b"\xef\xbb\xbfdata: a\n\n", event, read(event)) == b"data: a\n\n"
+
+
 def test_before_the_seam_nothing_is_passed_on() -> None:
     splice = Splice()
     taken(splice, word("ab"))

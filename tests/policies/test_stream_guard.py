@@ -336,6 +336,35 @@ def test_a_caller_who_stops_reading_at_the_end_has_read_it_all(last: str) -> Non
     assert history.script.closed == {1: 1}
 
 
+@pytest.mark.anyio
+async def test_a_stream_that_is_closed_at_its_end_is_closed_to_the_ground() -> None:
+    """It is complete and not read to its end: what the library reads it by must not wait for the collector."""
+    closed: list[str] = []
+
+    class Going(httpx.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            try:
+                yield b"data: [DONE]\n\n"
+                await anyio.sleep_forever()
+            finally:
+                closed.append("generator")
+
+        async def aclose(self) -> None:
+            closed.append("stream")
+
+    async def serve(request: httpx.Request) -> httpx.Response:
+        del request
+        return httpx.Response(200, headers=HEAD, stream=Going())
+
+    async with (
+        httpx.AsyncClient(transport=Stack(StreamGuard()).over(httpx.MockTransport(serve))) as client,
+        client.stream("GET", "http://foundry.local/") as response,
+    ):
+        pass
+    assert closed == ["generator", "stream"]
+    assert response.extensions["resilience"].attempts[0].outcome is Outcome.COMPLETE
+
+
 @pytest.mark.parametrize("status", [300, 400, 404, 429, 500])
 def test_only_a_good_answer_can_be_a_truncated_one(status: int) -> None:
     """Some servers write the type of their streams on refusals as well: these have no events, and blame the caller."""
