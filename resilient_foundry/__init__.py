@@ -23,6 +23,7 @@ from resilient_foundry.policies.hedge import Hedge
 from resilient_foundry.policies.limit import ConcurrencyLimit
 from resilient_foundry.policies.rate_limit import RateLimit
 from resilient_foundry.policies.redis import redis_storage
+from resilient_foundry.policies.remedy import Cure, Remedy
 from resilient_foundry.policies.retry import Retry
 from resilient_foundry.policies.stream_guard import StreamGuard
 from resilient_foundry.policies.target import Target
@@ -41,6 +42,7 @@ __all__ = [
     "CircuitOpenError",
     "ConcurrencyLimit",
     "ConcurrencyLimitError",
+    "Cure",
     "Deadline",
     "DeadlineExceededError",
     "Fallback",
@@ -49,6 +51,7 @@ __all__ = [
     "Ledger",
     "RateLimit",
     "RateLimitError",
+    "Remedy",
     "ResilienceError",
     "Retry",
     "RetryBudget",

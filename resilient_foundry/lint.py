@@ -1,7 +1,7 @@
 """What is wrong with a stack, in one sentence each.
 
-The order that is looked for, outermost first: tracing, deadline, fallback, retry, hedge, rate limit, circuit breaker,
-concurrency limit, attempt timeout, stream guard, chaos.
+The order that is looked for, outermost first: tracing, deadline, fallback, retry, remedy, hedge, rate
+limit, circuit breaker, concurrency limit, attempt timeout, stream guard, chaos.
 Policies that are not known here may stand anywhere.
 """
 
@@ -17,6 +17,7 @@ from resilient_foundry.policies.fallback import Fallback
 from resilient_foundry.policies.hedge import Hedge
 from resilient_foundry.policies.limit import ConcurrencyLimit
 from resilient_foundry.policies.rate_limit import RateLimit
+from resilient_foundry.policies.remedy import Remedy
 from resilient_foundry.policies.retry import Retry
 from resilient_foundry.policies.stream_guard import StreamGuard
 from resilient_foundry.policies.timeouts import AttemptTimeout
@@ -27,6 +28,7 @@ _ORDER: tuple[type[Policy], ...] = (
     Deadline,
     Fallback,
     Retry,
+    Remedy,
     Hedge,
     RateLimit,
     CircuitBreaker,
@@ -39,6 +41,15 @@ _WHY: dict[tuple[type[Policy], type[Policy]], str] = {
     (Tracing, Deadline): "the span must still be open when the deadline passes",
     (Deadline, Retry): "else every attempt gets the whole deadline anew, and the waits between them are free",
     (Retry, CircuitBreaker): "else the circuit sees one call where the server saw several, and can't stop the attempts",
+    (Deadline, Remedy): "a remedy may take long, and its call has only so much time",
+    (Fallback, Remedy): "what can be mended needs no other target",
+    (Retry, Remedy): "else attempts are spent on what could have been mended after the first",
+    (Remedy, Hedge): "else each of the requests side by side would have remedies of its own",
+    (Remedy, CircuitBreaker): "the circuit must see the requests that a remedy sends, and can stop them",
+    (Remedy, RateLimit): "the requests that a remedy sends have turns of their own",
+    (Remedy, ConcurrencyLimit): "else a place is held while the remedy works, and its requests have none",
+    (Remedy, StreamGuard): "it is the guard that says of a stream that it failed, before it can be mended",
+    (Remedy, AttemptTimeout): "else the limits of one attempt would hold for the remedy as well",
     (Deadline, Hedge): "one deadline holds for all requests that run side by side",
     (Retry, Hedge): "else each of the requests side by side would be tried again by itself",
     (Hedge, CircuitBreaker): "else the circuit sees one call where the server saw two, and refuses neither",

@@ -12,6 +12,7 @@ from resilient_foundry import (
     Deadline,
     Fallback,
     RateLimit,
+    Remedy,
     Retry,
     Stack,
     StackError,
@@ -19,18 +20,20 @@ from resilient_foundry import (
     Tracing,
 )
 from resilient_foundry.flow import Flow, Policy, Proceed, Request, Response
+from tests.cures import Nothing
 
-GUARD, TIMEOUT, BREAKER, RATE, RETRY, FALLBACK, DEADLINE, TRACING = (
+GUARD, TIMEOUT, BREAKER, RATE, REMEDY, RETRY, FALLBACK, DEADLINE, TRACING = (
     StreamGuard(),
     AttemptTimeout(),
     CircuitBreaker(),
     RateLimit(10),
+    Remedy(Nothing()),
     Retry(),
     Fallback("http://127.0.0.1:5274"),
     Deadline(30),
     Tracing(),
 )
-IN_ORDER: tuple[Policy, ...] = (TRACING, DEADLINE, FALLBACK, RETRY, RATE, BREAKER, TIMEOUT, GUARD)
+IN_ORDER: tuple[Policy, ...] = (TRACING, DEADLINE, FALLBACK, RETRY, REMEDY, RATE, BREAKER, TIMEOUT, GUARD)
 
 
 @pytest.mark.parametrize("stack", [Stack(), Stack.standard(), Stack.inference()], ids=repr)
@@ -181,7 +184,7 @@ def test_every_complaint_about_an_order_says_why() -> None:
     """In words that were written for these two."""
     for outer, policy in enumerate(IN_ORDER):
         for inner in IN_ORDER[outer + 1 :]:
-            if {policy, inner} & {RATE, FALLBACK} and policy is not TRACING and inner is not GUARD:
+            if {policy, inner} & {RATE, FALLBACK, REMEDY} and policy is not TRACING and inner is not GUARD:
                 (complaint,) = Stack.unchecked(inner, policy).lint()
                 assert "each sees what the ones further in report" not in complaint, complaint
 

@@ -23,6 +23,7 @@ from resilient_foundry.foundry.asks import NEEDS, Operation, Reply
 from resilient_foundry.foundry.operations import LOAD_SECONDS
 from resilient_foundry.foundry.wire import check_head
 from resilient_foundry.policies.deadline import Deadline
+from resilient_foundry.policies.fallback import Fallback
 from resilient_foundry.policies.remedy import TRIED
 from resilient_foundry.policies.retry import Retry
 from resilient_foundry.policies.tracing import Tracing
@@ -72,7 +73,9 @@ def stack_for(*, retries: int | None, timeout: float | None) -> Stack:
 
 def with_remedies(stack: Stack, remedies: Iterable[Policy]) -> Stack:
     """The stack with these just inside its retries, so that none of its attempts is spent on what can be mended."""
-    outside = [place for place, policy in enumerate(stack, 1) if isinstance(policy, (Tracing, Deadline, Retry))]
+    outside = [
+        place for place, policy in enumerate(stack, 1) if isinstance(policy, (Tracing, Deadline, Fallback, Retry))
+    ]
     place = max(outside, default=0)
     policies = tuple(stack)
     return Stack.unchecked(*policies[:place], *remedies, *policies[place:])

@@ -108,6 +108,8 @@ class Finding:
         """The address that refuses connections; also where a circuit is open because it did."""
         yield from ()  # asks for nothing
         there = origin(request.url)
+        if there not in map(origin, filter(None, (self.session.url, *self.session.former))):
+            return None  # another target of the caller's own stack
         if isinstance(failure, CircuitOpenError):
             return there if self.session.lost == there else None
         refused = (

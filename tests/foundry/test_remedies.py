@@ -477,6 +477,13 @@ def test_a_service_that_is_not_there_says_what_was_tried(way: Way) -> None:
     assert notes[-1].startswith("nothing answers at http://127.0.0.1:")
 
 
+def test_another_target_of_the_callers_stack_is_not_looked_for() -> None:
+    """What is asked instead of the service is not the service."""
+    finding = Finding(known(url="http://127.0.0.1:1"), partial(Inspection, manager()))
+    history = rehearse(Remedy(finding), unsent(), url="http://127.0.0.1:3/v1/models")
+    assert (history.sent, remedies(history.ledger)) == (1, [])
+
+
 def test_a_load_finds_the_service_too() -> None:
     """It may go in the very middle: between the answer that a model is missing and the question what is loaded."""
     knows = manager()

@@ -23,6 +23,7 @@ from resilient_foundry import (
     CircuitOpenError,
     ConcurrencyLimit,
     ConcurrencyLimitError,
+    Cure,
     Deadline,
     DeadlineExceededError,
     Fallback,
@@ -30,6 +31,7 @@ from resilient_foundry import (
     Ledger,
     RateLimit,
     RateLimitError,
+    Remedy,
     ResilienceError,
     Retry,
     RetryBudget,
@@ -59,6 +61,7 @@ from resilient_foundry.testing import (
     scripted,
     unsent,
 )
+from tests.cures import Nothing
 
 
 def judge(status: int, headers: Mapping[str, str], body: bytes) -> Verdict:
@@ -100,6 +103,8 @@ def settings() -> None:
     Hedge(0.5, quantile=0.95, warm_up=10, most=3, budget=RetryBudget(), max_origins=100, judge=judge)
     Fallback("http://127.0.0.1:5274", Target(model="phi-4-mini"), judge=judge)
     Target("https://models.example/v2", model="m", headers={"Authorization": "Bearer x"}, trusted=True)
+    cure: Cure = Nothing()
+    Remedy(cure, times=2, pause=5.0)
     RateLimit()
     RateLimit(10, per=60, burst=5, longest_wait=30, longest_hold=60, max_origins=100)
     StreamGuard(done=None, first_event=30.0, progress=None, resume=True, max_event=4096, judge=judge)
