@@ -310,7 +310,7 @@ class HedgeStarted(Event):
     after: float
 
     def __str__(self) -> str:
-        return f"asks a {self.number}. time beside the first, after {self.after:.3f} s"
+        return f"asks once more beside what is under way, after {self.after:.3f} s (request {self.number})"
 
 
 @dataclass(frozen=True, slots=True)
