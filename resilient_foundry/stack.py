@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, dataclass, fields, is_dataclass
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
 
 from resilient_foundry._transports.bind import bind
 from resilient_foundry._transports.drive import World
@@ -190,7 +190,9 @@ def _terse(policy: Policy) -> str:
     for setting in fields(value):
         value = getattr(policy, setting.name)
         default = setting.default if setting.default_factory is MISSING else setting.default_factory()
-        if setting.repr and value != default:
+        if default is MISSING and isinstance(value, tuple):  # given one by one
+            told.extend(map(repr, cast("tuple[object, ...]", value)))
+        elif setting.repr and value != default:
             shown = getattr(value, "__name__", None) or repr(value)
             told.append(shown if default is MISSING else f"{setting.name}={shown}")
     return f"{type(policy).__name__}({', '.join(told)})"

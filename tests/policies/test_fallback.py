@@ -7,6 +7,8 @@ from typing import Any
 
 import httpx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from resilient_foundry import (
     Backoff,
@@ -43,6 +45,7 @@ from resilient_foundry.testing import (
     scripted,
     unsent,
 )
+from tests.laws.worlds import BUSY, CALLS, UNSENT, WORLD, Call
 from tests.over import over
 
 MAIN = "http://main:5273"
@@ -66,9 +69,8 @@ def denied(history: History) -> list[str]:
 
 
 def whose(history: History) -> Any:
-    """Which target the answer says it is of."""
-    assert history.response is not None
-    return history.response.extensions.get(TARGET)
+    """Which target the answer says it is of; None of an error, and of who was asked first."""
+    return None if history.response is None else history.response.extensions.get(TARGET)
 
 
 # When
@@ -353,6 +355,35 @@ def test_the_whole_body_is_sent_to_the_next_target() -> None:
     assert history.script.bodies == [b"all of it", b"all of it"]
 
 
+def was_not_processed(said: Said) -> bool:
+    """Whether the server has done nothing, by all that this side can know."""
+    return said.error in UNSENT if isinstance(said, Failure) else said.status in BUSY
+
+
+@given(call=CALLS, script=st.lists(WORLD, min_size=3, max_size=3), guarded=st.booleans())
+@settings(max_examples=600)
+def test_no_history_breaks_the_promises(call: Call, script: list[Said], guarded: bool) -> None:
+    """Whatever three servers say: who is asked, what it is sent, and what the caller gets."""
+    stack = Stack.unchecked(Fallback(OTHER, THIRD), *([StreamGuard()] if guarded else []))
+    history = rehearse(stack, *script, url=URL, method=call.method, content=call.content(), options=call.options)
+    assert asked(history) == [MAIN, OTHER, THIRD][: history.sent]
+    assert set(history.script.bodies) <= {call.body}
+    assert history.script.closed == dict.fromkeys(range(1, history.script.opened + 1), 1)
+    assert history.sent == 1 or call.options.retry
+    for said in script[: history.sent - 1]:
+        assert was_not_processed(said) or call.repeatable
+    if whose(history) is None and history.sent > 1:  # all failed, or nobody else might be asked
+        first = script[0]
+        if isinstance(first, Failure):
+            assert type(history.error).__name__ == first.error
+        else:
+            assert history.status == first.status or history.error is not None
+    elif history.sent > 1:
+        assert history.response is not None
+        assert history.response.status_code < 400
+        assert whose(history) == [OTHER, THIRD][history.sent - 2]
+
+
 # Time
 
 
@@ -497,3 +528,9 @@ def test_a_wrong_setting_is_named(make: Callable[[], Fallback], complaint: str) 
 def test_a_url_is_a_target() -> None:
     assert Fallback(OTHER) == Fallback(Target(OTHER))
     assert Fallback(OTHER).targets == (Target(OTHER),)
+
+
+def test_it_prints_as_it_is_written() -> None:
+    stack = Stack(Fallback(OTHER, Target(model="small")))
+    assert repr(stack) == "Stack(Fallback(Target('http://other:5274'), Target(model='small')))"
+    assert eval(repr(stack)) == stack  # noqa: S307 - what we printed ourselves
