@@ -15,7 +15,6 @@ from resilient_foundry import (
     Backoff,
     CallOptions,
     CircuitBreaker,
-    Ledger,
     ResilienceError,
     Retry,
     RetryBudget,
@@ -47,6 +46,7 @@ from resilient_foundry.testing import (
     unsent,
 )
 from tests.over import over
+from tests.ways import ledger_of
 
 SSE = {"content-type": "text/event-stream"}
 CALL = {"model": "phi", "messages": [{"role": "user", "content": "hi"}], "stream": True, "temperature": 0}
@@ -519,20 +519,20 @@ def test_stamina_switches_it_off() -> None:
         stamina.set_active(True)
 
 
-def test_stamina_in_testing_bounds_the_attempts() -> None:
+@pytest.mark.parametrize("first", [chat("a", breaks="ReadError"), events(role(), said("a"))])
+def test_stamina_in_testing_bounds_the_attempts(first: Answer) -> None:
     """One attempt is one attempt, also where a stream breaks."""
     stamina.set_testing(True, attempts=1)
-    script = scripted(chat("a", breaks="ReadError"), chat("ab"))
+    script = scripted(first, chat("ab"))
     try:
         with (
             httpx.Client(transport=over(Stack(Retry(), StreamGuard(resume=True)), script)) as client,
-            pytest.raises(httpx.ReadError) as caught,
+            pytest.raises(httpx.TransportError) as caught,
         ):
             client.post("http://foundry.local/", json=CALL)
     finally:
         stamina.set_testing(False)
-    ledger: Ledger = caught.value.resilience  # type: ignore[attr-defined]  # every error carries its ledger
-    assert ResumeDenied("attempts", 1) in [event for _, event in ledger.events]
+    assert ResumeDenied("attempts", 1) in [event for _, event in ledger_of(caught.value).events]
     assert len(script.script.requests) == 1
 
 
