@@ -632,7 +632,8 @@ class AsyncDriver(_Driver):
                 if isinstance(error, anyio.get_cancelled_exc_class()):
                     raise
                 problem = error
-            tasks.cancel_scope.cancel()
+            if group.running:  # cancelling takes some microseconds also where nobody is there to be cancelled
+                tasks.cancel_scope.cancel()
         problem = problem or group.problem
         if problem is None:
             return value
@@ -645,6 +646,7 @@ class AsyncDriver(_Driver):
         """A task that answers another flow, of the same call."""
         branch: Branch[Any] = Branch()
         group: Any = effect.group  # the one that `together` has handed out
+        group.running += 1
         group.tasks.start_soon(self.run_beside, group, effect.part, branch)
         return branch
 
@@ -658,6 +660,7 @@ class AsyncDriver(_Driver):
             group.problem = error  # an interruption ends them all
             group.tasks.cancel_scope.cancel()
         else:
+            group.running -= 1
             branch.ended.give()
 
     async def outcome_of(self, part: Flow[Any]) -> tuple[Any, Exception | None]:
@@ -758,6 +761,7 @@ class _Group:
 
     def __init__(self, tasks: TaskGroup) -> None:
         self.tasks = tasks
+        self.running = 0
         self.problem: BaseException | None = None
 
 
