@@ -129,6 +129,8 @@ class Finding:
             lookup.end()
         if not is_here(url):
             raise ServiceNotFoundError(f"it is said to be at {url}, which is not this machine: pass that as base_url=")
+        if origin(url) == thing:
+            raise ServiceNotFoundError("it is said to be there still, and nothing answers")
         secret = frozenset(request.headers) - _NOTHING_SECRET
         asked = operations.status(patience=self.session.patience)
         status = asked.read((yield from _exchanged(asked, url, request, proceed, without=secret)))

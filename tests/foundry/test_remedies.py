@@ -13,8 +13,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Self
 
+import anyio
 import httpx
 import pytest
+from anyio import to_thread
 
 from resilient_foundry import CircuitBreaker, CircuitOpenError, Ledger, ResilienceError, Retry, Stack
 from resilient_foundry.call import derive
@@ -40,12 +42,14 @@ from resilient_foundry.policies.remedy import Remedy
 from resilient_foundry.testing import VirtualTime, failed, ok, rehearse, unsent
 from tests import servers
 from tests.foundry.servers import Answer, One, Server, Two, delta, delta_on_1, events, fault
-from tests.servers import closed_port
+from tests.servers import Conversation, closed_port
 from tests.ways import NAMES, Barrier, Way, way_named
 
 PHI = "phi-4-mini-instruct-cpu:1"
 LOAD = "GET /models/load/phi-4-mini"
 CHAT = "POST /v1/chat/completions"
+NOT_LOADED = "Model not loaded: Model 'm' must be loaded before inference"
+MISSING = failed(400, fault(400, NOT_LOADED).body)
 
 
 @pytest.fixture(params=NAMES)
@@ -129,9 +133,43 @@ def test_a_model_that_a_call_needs_is_loaded_and_the_call_goes_on(way: Way, make
     assert server.asked.count(CHAT) == 2
 
 
+def test_a_load_may_take_longer_than_an_answer() -> None:
+    """Minutes, for a large model; the limit of the call itself stays what it was."""
+    session = known(aliases={"phi-4-mini": PHI}, loads=True)
+    nothing, loaded = ok(b"[]"), ok(json.dumps([PHI]).encode())
+    load = ok(b'{"status": "loaded"}', after=500)
+    stack = Stack(Needing(), Remedy(Loading(session)))
+    history = rehearse(stack, MISSING, nothing, nothing, load, loaded, ok(), timeout={"read": 2.0})
+    assert (history.status, history.elapsed) == (200, 500)
+    limits = [request.extensions["timeout"]["read"] for request in history.script.requests]
+    assert limits == [2.0, 1.0, 1.0, 900.0, 1.0, 2.0]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
+async def test_a_call_that_is_cancelled_while_it_loads_leaves_that_to_the_next_one() -> None:
+    """Which waits for nobody; its own question finds the model loaded, or loads it."""
+    server, begun, over = Two(), servers.Gate(), servers.Gate()
+
+    def handler(talk: Conversation) -> None:
+        if "/models/load/" in talk.asked.path and not begun.is_open:
+            begun.open()
+            over.wait()
+        server.on_the_wire(talk)
+
+    with servers.Server(handler=handler) as there:
+        async with AsyncFoundryClient(there.url, model=PHI, aliases={"phi-4-mini": PHI}) as client:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(client.complete, "hi")
+                await to_thread.run_sync(begun.wait)
+                tasks.cancel_scope.cancel()
+            assert (await client.complete("hi")).content == "To be"
+        over.open()
+
+
 def test_embeddings_need_a_model_as_well(sync: Way) -> None:
     """Whatever names a model."""
-    server = Two(script={"/v1/embeddings": [fault(400, "Model not loaded: Model 'm' must be loaded before inference")]})
+    server = Two(script={"/v1/embeddings": [fault(400, NOT_LOADED)]})
     with serving(server) as there, Foundry(sync, there.url) as foundry:
         result = foundry.call("embed", "hi", model=PHI)
     assert len(result.vectors) == 1
@@ -262,8 +300,7 @@ def test_an_unload_that_waits_for_the_call_is_not_waited_for() -> None:
     assert session.occupancy.enter(Waiter(Use(names), lambda: None))  # the call
     assert not session.occupancy.enter(Waiter(Use(names, alone=True), lambda: None))
     remedy = Remedy(Loading(session))
-    missing = failed(400, fault(400, "Model not loaded: Model 'm' must be loaded before inference").body)
-    history = rehearse(Stack(Needing(), remedy), missing, ok(b"[]"), ok(b"[]"))
+    history = rehearse(Stack(Needing(), remedy), MISSING, ok(b"[]"), ok(b"[]"))
     assert [event.detail for event in remedies(history.ledger)] == [f"{PHI} (ModelBusyError)"]
     assert history.status == 400
 
@@ -477,6 +514,16 @@ def test_a_service_that_is_not_there_says_what_was_tried(way: Way) -> None:
     assert notes[-1].startswith("nothing answers at http://127.0.0.1:")
 
 
+def test_a_service_that_is_said_to_be_where_it_was_is_not_asked_again() -> None:
+    """That is for `Retry`; a circuit would count the same refusal twice."""
+    knows = manager()
+    knows.urls = ["http://127.0.0.1:1"]
+    remedy = Remedy(Finding(known(url="http://127.0.0.1:1"), partial(Inspection, knows)))
+    history = rehearse(remedy, unsent(), url="http://127.0.0.1:1/v1/models")
+    assert isinstance(history.error, httpx.ConnectError)
+    assert "it is said to be there still, and nothing answers" in history.error.__notes__[0]
+
+
 def test_another_target_of_the_callers_stack_is_not_looked_for() -> None:
     """What is asked instead of the service is not the service."""
     finding = Finding(known(url="http://127.0.0.1:1"), partial(Inspection, manager()))
@@ -490,10 +537,9 @@ def test_a_load_finds_the_service_too() -> None:
     knows.urls = ["http://127.0.0.1:2"]
     session = known(url="http://127.0.0.1:1", loads=True)
     stack = Stack(Needing(), *remedies_for(session, lookup=partial(Inspection, knows)))
-    missing = failed(400, fault(400, "Model not loaded: Model 'm' must be loaded before inference").body)
     loaded = json.dumps([PHI]).encode()
     history = rehearse(
-        stack, missing, unsent(), ok(STATUS), ok(loaded), ok(), url="http://127.0.0.1:1/v1/chat/completions"
+        stack, MISSING, unsent(), ok(STATUS), ok(loaded), ok(), url="http://127.0.0.1:1/v1/chat/completions"
     )
     assert [event.remedy for event in remedies(history.ledger)] == ["service_found", "model_loaded"]
     assert str(history.script.requests[-1].url) == "http://127.0.0.1:2/v1/chat/completions"
@@ -514,9 +560,9 @@ def test_a_circuit_that_opened_because_it_was_gone_does_not_keep_it_away() -> No
     knows, clock = manager(), VirtualTime()
     knows.urls = ["http://127.0.0.1:1"]
     finding = Finding(known(url="http://127.0.0.1:1"), partial(Inspection, knows))
-    stack = Stack(Remedy(finding, pause=2), CircuitBreaker(failures=2))
+    stack = Stack(Remedy(finding, pause=2), CircuitBreaker(failures=1))
     call = partial(rehearse, stack, url="http://127.0.0.1:1/v1/models", clock=clock)
-    call(unsent(), unsent())
+    call(unsent())
     assert isinstance(call().error, CircuitOpenError)
     clock.pass_(3)
     knows.urls = ["http://127.0.0.1:2"]
