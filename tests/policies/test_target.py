@@ -153,23 +153,22 @@ def chunks() -> Iterator[bytes]:
     yield b'{"model": "big"}'
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {},
-        {"content": b"", "headers": {"content-type": "application/json"}},
-        {"content": b'{"model": "big"}'},
-        {"content": chunks(), "headers": {"content-type": "application/json"}},
-        {"content": b'{"model": "big"', "headers": {"content-type": "application/json"}},
-        {"content": b"\xff\xfe\xff", "headers": {"content-type": "application/json"}},
-        {"content": b"[" * 100_000, "headers": {"content-type": "application/json"}},
-        {"content": b'{"model": "big", "n": 1e999}', "headers": {"content-type": "application/json"}},
-        {"json": ["model"]},
-        {"json": {"messages": []}},
-        {"json": {"model": 7}},
-    ],
-    ids=lambda settings: repr(settings)[:60],
-)
+NAMELESS: dict[str, dict[str, Any]] = {
+    "no body": {},
+    "an empty body": {"content": b"", "headers": {"content-type": "application/json"}},
+    "JSON that does not say so": {"content": b'{"model": "big"}'},
+    "a body that is made as it is sent": {"content": chunks(), "headers": {"content-type": "application/json"}},
+    "half of it": {"content": b'{"model": "big"', "headers": {"content-type": "application/json"}},
+    "compressed": {"content": b"\x1f\x8b\xff", "headers": {"content-type": "application/json"}},
+    "too deep": {"content": b"[" * 100_000, "headers": {"content-type": "application/json"}},
+    "no number": {"content": b'{"model": "big", "n": 1e999}', "headers": {"content-type": "application/json"}},
+    "a list": {"json": ["model"]},
+    "no model": {"json": {"messages": []}},
+    "a model by number": {"json": {"model": 7}},
+}
+
+
+@pytest.mark.parametrize("settings", NAMELESS.values(), ids=NAMELESS)
 def test_a_request_that_names_no_model_in_json_can_not_ask_for_another(settings: dict[str, Any]) -> None:
     assert aimed_at(Target(model="small"), asks(**settings)) is None
 
