@@ -34,11 +34,13 @@ _BEYOND_CHANCE = 2.5
 """Standard errors. What is wrong all the same is put right by the next trial in the other direction."""
 _FEWEST = 6
 """Samples of a trial, at least, however clear it is: the first ones still meet the queue of the limit before."""
-_LONGEST = 16
+_LONGEST = 32
 """Rounds of a trial, at most. It is looked at after 1, 2, 4 ... of them: who looks all the time sees what chance does.
 In between as much is seen of the settled limit. A round is as many calls as the limit, or `_FEWEST`."""
 _CLEAR_ENOUGH = 0.1
 """Standard error, as a share of the difference of the limits, at which what is not clear is as good as the other."""
+_LONGEST_WAIT = 512
+"""Rounds without a trial, at most, where it may begin: how long it takes to notice that a server bears more."""
 _PATIENCE = (2, 32)
 """How many times its own length is waited after a trial that was refuted, the first time and at most: so trials are in
 the end one call in twenty."""
@@ -178,9 +180,9 @@ class _Direction:
         """Be curious again."""
         self.step, self.patience, self.wait = step, _PATIENCE[0], 0
 
-    def be_patient(self, length: int) -> None:
+    def be_patient(self, length: int, limit: int) -> None:
         """After a trial of this length, wait for some times as long, and for twice as long after the next."""
-        self.wait = self.patience * max(_FEWEST, length)
+        self.wait = min(self.patience * max(_FEWEST, length), _LONGEST_WAIT * _round(limit))
         self.patience = min(2 * self.patience, _PATIENCE[1])
 
 
@@ -320,7 +322,6 @@ class Search:
         this, that = (self._up, self._down) if trial.direction is self._up else (self._down, self._up)
         jump = abs(trial.limit - self.found)
         self.found = trial.limit
-        self.epoch += 1  # calls that began in the trial are no news of the settled limit
         self._forget()
         self._usual = trial.sample
         this.reset(min(2 * jump, self.found))
@@ -334,13 +335,13 @@ class Search:
             this.step = max(self._finest, this.step // 2)
             this.wait = 0
         else:
-            this.be_patient(trial.sample.number)
+            this.be_patient(trial.sample.number, self.found)
         self._end_the_trial()
 
     def _left_open(self, trial: _Trial) -> None:
         """So small a step can't be told from chance here: try a larger one, another time."""
         trial.direction.step = min(2 * trial.direction.step, self.found)
-        trial.direction.be_patient(trial.sample.number)
+        trial.direction.be_patient(trial.sample.number, self.found)
         self._end_the_trial()
 
     def _end_the_trial(self) -> None:

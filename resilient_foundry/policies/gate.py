@@ -95,7 +95,7 @@ class Gate:
         """A place, where one is free and nobody waits for it."""
         with self._locked():
             place = None
-            if not self._waiting and self._in_use < self._limit:
+            if self._in_use < self._limit:  # then nobody waits
                 place = Place()
                 self._let_in(place)
         if self._given_back:
@@ -113,7 +113,7 @@ class Gate:
             self._sweep(now, woken)
             self._number += 1
             place = Place((-priority, since, self._number), until)
-            if not self._waiting and self._in_use < self._limit:
+            if self._in_use < self._limit:  # then nobody waits
                 self._let_in(place)
             else:
                 if len(self._waiting) >= self._queue:

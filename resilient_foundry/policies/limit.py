@@ -337,7 +337,7 @@ class _Call:
     def given_up(self) -> None:
         """The call was cancelled, or the program interrupted."""
         attempt = self._attempt()
-        if attempt is not None and not _was_refused(attempt):
+        if attempt is not None:
             self._give_up(attempt)
         else:
             self._leave()
@@ -395,10 +395,6 @@ class _Call:
 
 
 _GIVEN_UP = frozenset({Outcome.ABANDONED, Outcome.CANCELLED, Outcome.STALLED})
-
-
-def _was_refused(attempt: Attempt) -> bool:
-    return attempt.status is not None and attempt.status >= _REFUSALS
 
 
 def _is_a(error: Exception, name: str) -> bool:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import gc
 import pickle
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -28,8 +29,11 @@ from resilient_foundry import (
     StackError,
     StreamGuard,
 )
-from resilient_foundry.events import CallShed, Event, LimitChanged, Queued, RetryScheduled
-from resilient_foundry.flow import Flow, Policy, Proceed, Request, Response, respond
+from resilient_foundry.call import shared_of
+from resilient_foundry.events import BodyEnd, CallShed, Event, Ledger, LimitChanged, Queued, RetryScheduled
+from resilient_foundry.faults import Verdict
+from resilient_foundry.flow import Flow, Now, Policy, Proceed, Request, Response, Tell, Wait, respond, watch
+from resilient_foundry.flow import History as HistoryOfTheCall
 from resilient_foundry.policies.gate import Snapshot
 from resilient_foundry.testing import (
     Answer,
@@ -247,6 +251,15 @@ def test_an_origin_in_use_is_never_forgotten() -> None:
             assert isinstance(rehearse(limit, url=f"http://{name}.local").error, ConcurrencyLimitError)
 
 
+def test_an_origin_with_a_place_that_lingers_is_not_forgotten() -> None:
+    """Nobody holds it any more but the limit itself."""
+    limit, clock = ConcurrencyLimit(1, linger=30.0, max_origins=2), VirtualTime()
+    rehearse(limit, given_up(), clock=clock)
+    for number in range(3):
+        rehearse(limit, ok(), clock=clock, url=f"http://host{number}.local/")
+    assert limit.snapshot(URL, clock.now).lingering == 1
+
+
 def test_an_origin_that_was_never_called_has_its_whole_limit() -> None:
     """Looking at it makes nothing."""
     assert ConcurrencyLimit(3).snapshot("http://foundry.local") == (3, 0, 0, 0)
@@ -450,6 +463,78 @@ def test_the_latency_of_a_stream_is_the_time_to_its_first_event(guards: tuple[Po
             with held(limit):
                 told += rehearse(Stack(limit, *guards), events("a", "[DONE]", pause=2.0), clock=clock).events
     assert not any(isinstance(event, LimitChanged) for event in told)
+
+
+def test_a_stream_that_comes_in_one_piece_has_a_first_event_too() -> None:
+    """The guard saw it, before anybody further out could."""
+    limit, clock = ConcurrencyLimit(AdaptiveLimit(highest=2)), VirtualTime()
+    whole = Answer(headers={"content-type": "text/event-stream"}, chunks=(b"data: a\n\ndata: [DONE]\n\n",), pause=1.0)
+    for _ in range(20):
+        rehearse(Stack(limit, StreamGuard()), whole, clock=clock)
+    assert found(limit) == 2
+
+
+def test_a_stream_that_says_that_the_server_is_busy_lowers_the_limit() -> None:
+    """As the judge of the guard understands it."""
+    limit = ConcurrencyLimit(AdaptiveLimit(start=8))
+
+    def judge(status: int, headers: Mapping[str, str], body: bytes) -> Verdict:
+        del status, headers, body
+        return Verdict.BUSY
+
+    rehearse(Stack(limit, StreamGuard(judge=judge)), events('{"error": {"type": "overloaded"}}'))
+    assert found(limit) == 6
+
+
+def test_a_body_that_the_caller_read_too_slowly_is_not_held_against_the_server() -> None:
+    class Slow:
+        """Says at the end of a body that it was the caller who took the time."""
+
+        def flow(self, request: Request, proceed: Proceed) -> Flow[Response]:
+            response = yield from proceed(request)
+            yield from watch(response, self)
+            return response
+
+        def chunk(self, data: bytes, at: float) -> None:
+            pass
+
+        def ended(self, end: BodyEnd, at: float) -> BodyEnd:
+            del at
+            return replace(end, verdict=Verdict.CALLER)
+
+    limit = ConcurrencyLimit(AdaptiveLimit(start=8))
+    rehearse(Stack(limit, Slow()), Answer(breaks="ReadTimeout"))
+    assert found(limit) == 8
+
+
+def test_quick_refusals_of_the_caller_are_no_sign_of_room() -> None:
+    """A 404 costs the server nothing, and says nothing of what a good call costs it."""
+    limit, clock = ConcurrencyLimit(AdaptiveLimit()), VirtualTime()
+    for _ in range(40):
+        rehearse(limit, failed(404), clock=clock)
+    assert found(limit) == 1
+
+
+def test_a_place_that_comes_after_the_deadline_is_given_back() -> None:
+    """Granted in time, and noticed too late: sending would be in vain. Played by hand, for the two meet by chance."""
+    limit = ConcurrencyLimit(1)
+    request = httpx.Request("GET", URL)
+    shared_of(request).until = 5.0
+
+    def proceed(_: Request) -> Flow[Response]:
+        raise AssertionError("it was sent")
+
+    with held(limit):
+        flow = limit.flow(request, proceed)
+        assert isinstance(flow.send(None), Now)
+        assert isinstance(flow.send(0.0), HistoryOfTheCall)
+        assert isinstance(flow.send(Ledger(started=0.0)), Wait)
+    assert in_use(limit) == 1
+    assert isinstance(flow.send(True), Now)  # noqa: FBT003 - the answer to Wait
+    assert flow.send(5.0) == Tell(CallShed("the concurrency limit of http://foundry.local:5273", "deadline"))
+    with pytest.raises(TimeoutError):
+        flow.send(None)
+    assert in_use(limit) == 0
 
 
 def test_a_deadline_that_passed_in_the_queue_is_not_held_against_the_server() -> None:
