@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -14,7 +15,7 @@ import threading
 from typing import Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
-from resilient_foundry.foundry.errors import ServiceNotFoundError
+from resilient_foundry.foundry.errors import ServiceNotFoundError, SettingsError
 from resilient_foundry.foundry.settings import ENDPOINT, url
 from resilient_foundry.foundry.wire import items, mapping
 
@@ -142,7 +143,10 @@ class Inquiry:
             told = _first_match(self._run([command, "service", "status"]))
         if told is None:
             raise ServiceNotFoundError(_what_to_do("the `foundry` command knows of no running service"))
-        told = url("the URL that the `foundry` command told", told)
+        try:
+            told = url("the URL that the `foundry` command told", told)
+        except SettingsError as error:
+            raise ServiceNotFoundError(str(error)) from error
         if not is_here(told):
             raise ServiceNotFoundError(
                 f"the `foundry` command tells of a service at {told}, which is not this machine; pass it as base_url= "
@@ -178,8 +182,9 @@ class Inquiry:
 
 
 def _what_to_do(why: str) -> str:
+    unset = "" if os.environ.get(ENDPOINT) else f"{ENDPOINT} is not set, and "
     return (
-        f"no Foundry Local service was found: {ENDPOINT} is not set, and {why}; start the service "
+        f"no Foundry Local service was found: {unset}{why}; start the service "
         "(`foundry service start`, or start_web_service() of foundry-local-sdk), or pass base_url="
     )
 

@@ -101,6 +101,31 @@ def test_a_stopped_service_is_not_found(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @ON_POSIX
+def test_a_command_that_tells_nonsense_knows_no_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its mistake, and not one of the settings."""
+    command(tmp_path, """print('{"webUrls": ["http://127.0.0.1:99999"]}')""", monkeypatch)
+    with pytest.raises(ServiceNotFoundError, match="the URL that the `foundry` command told is"):
+        ask_command()
+
+
+@ON_POSIX
+@pytest.mark.parametrize("host", ["localhost", "[::1]", "127.1.2.3", "0.0.0.0"])
+def test_every_name_of_this_machine_is_believed(host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command is asked about services of this machine."""
+    command(tmp_path, f"""print('{{"webUrls": ["http://{host}:5273"]}}')""", monkeypatch)
+    assert ask_command() == f"http://{host}:5273"
+
+
+@ON_POSIX
+@pytest.mark.parametrize("host", ["192.0.2.1", "localhost.example", "127.0.0.1.example", "[2001:db8::1]"])
+def test_another_machine_is_not_believed(host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests, and the key in them, go where the user said."""
+    command(tmp_path, f"""print('{{"webUrls": ["http://{host}:5273"]}}')""", monkeypatch)
+    with pytest.raises(ServiceNotFoundError, match="which is not this machine; pass it as base_url="):
+        ask_command()
+
+
+@ON_POSIX
 def test_a_command_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It may take so long and no longer."""
     command(tmp_path, "import time\ntime.sleep(60)", monkeypatch)
