@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from resilient_foundry import sse
-from resilient_foundry.call import attempt_of, derive
+from resilient_foundry.call import CIRCUIT, attempt_of, derive
 from resilient_foundry.errors import CircuitOpenError, ResilienceError
 from resilient_foundry.events import (
     Attempt,
@@ -181,7 +181,7 @@ class CircuitBreaker:
 
     def flow(self, request: Request, proceed: Proceed) -> Flow[Response]:
         """Ask the circuit, send, and tell it at the end of the body how it went."""
-        circuit = self.circuits.of(origin(request.url))
+        circuit = self.circuits.of(_name(request))
         permit = yield from self._admission(circuit)
         if self.probe is not None and not self.watch_only:
             while permit is not None and permit.is_probe:
@@ -358,6 +358,13 @@ _REFUSALS = 400
 _FAILURES = 500
 _UNAVAILABLE = 503
 """The server says itself that it does not work (RFC 9110 section 15.6.4); 425 and 429 may speak of one caller only."""
+
+
+def _name(request: Request) -> str:
+    """The origin, and the model where a `Fallback` asks it for another one."""
+    model: str | None = request.extensions.get(CIRCUIT)
+    return origin(request.url) if model is None else f"{origin(request.url)} {model}"
+
 
 _PROBE_SECONDS = 3.0
 """As long as a health check may take, in each phase. (Not the 5 of httpx's default, which is taken for no wish.)"""

@@ -16,7 +16,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from resilient_foundry import AttemptTimeout, Backoff, CircuitBreaker, Deadline, Retry, Stack, StreamGuard
+from resilient_foundry import AttemptTimeout, Backoff, CircuitBreaker, Deadline, Fallback, RateLimit, Retry, Stack, StreamGuard
 from tests.ways import LIBRARIES, over
 
 pytestmark = pytest.mark.anyio
@@ -125,6 +125,14 @@ HISTORIES: dict[str, tuple[tuple[Said, ...], bytes | str]] = {
 }
 
 STACKS: dict[str, Callable[[CircuitBreaker], Stack]] = {
+    "other targets": lambda breaker: Stack(
+        Deadline(60),
+        Fallback("http://other.local", "http://third.local"),
+        RateLimit(1000, burst=2),
+        breaker,
+        AttemptTimeout(),
+        StreamGuard(),
+    ),
     "native limits": lambda breaker: Stack(
         Deadline(60), Retry(backoff=Backoff(base=0.0)), breaker, AttemptTimeout(), StreamGuard()
     ),

@@ -441,6 +441,18 @@ def test_every_target_has_a_circuit_of_its_own() -> None:
     assert breaker.circuit(OTHER).state == "closed"
 
 
+def test_another_model_of_the_same_origin_has_a_circuit_of_its_own() -> None:
+    """That one model can't be loaded is no reason not to ask its server for another."""
+    breaker = CircuitBreaker(failures=1, open_seconds=60)
+    stack = Stack(Fallback(Target(model="small")), breaker)
+    transport = scripted(failed(503), ok(), ok())
+    with httpx.Client(transport=over(stack, transport)) as client:
+        assert [client.post(URL, json={"model": "big"}).status_code for _ in range(2)] == [200, 200]
+    assert [json.loads(body)["model"] for body in transport.script.bodies] == ["big", "small", "small"]
+    assert breaker.circuits.of(MAIN).state == "open"
+    assert breaker.circuits.of(f"{MAIN} small").state == "closed"
+
+
 def test_a_server_that_wants_rest_is_not_waited_for() -> None:
     stack, clock = Stack(Fallback(OTHER), RateLimit(longest_wait=1)), VirtualTime()
     assert asked(rehearse(stack, busy(retry_after=60), ok(), url=URL, clock=clock)) == [MAIN, OTHER]
