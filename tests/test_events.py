@@ -31,7 +31,7 @@ def test_a_call_tells_its_story_line_by_line() -> None:
         "   0.200 s  waits 0.050 s because of ConnectError\n"
         "   0.250 s  attempt 2: 503 after 0.000 s\n"
         "   0.250 s  waits 2.000 s (the server's word) because of 503\n"
-        "   2.250 s  attempt 3: 200, truncated (no [DONE] at the end) after 0.000 s\n"
+        "   2.250 s  attempt 3: 200, truncated (no event) after 0.000 s\n"
         "   2.250 s  waits 0.200 s because of truncated\n"
         "   2.950 s  attempt 4: 200 after 0.500 s"
     )

@@ -10,6 +10,8 @@ import pytest
 
 from resilient_foundry import AttemptTimeout, Backoff, CircuitBreaker, Retry, Stack, StreamGuard
 from resilient_foundry.events import Outcome, ResumeDenied, StreamResumed
+from tests._transports.test_every_await import URL, Wire, assert_works, awaiting, cancelling
+from tests._transports.test_every_await import Said as Wired
 from tests.servers import Conversation, Gate, Handler, Server, replies, script
 from tests.ways import LIBRARIES, Way, assert_nothing_is_under_way, ledger_of, over
 
@@ -191,3 +193,33 @@ async def test_a_caller_who_is_cancelled_while_it_is_asked_again_leaves_nothing_
             await anyio.to_thread.run_sync(again.wait)
             tasks.cancel_scope.cancel()
         assert_nothing_is_under_way(transport)
+
+
+BROKEN: tuple[Wired, ...] = (
+    (200, "text/event-stream", (said("To"), said(" be")), "ReadError"),
+    (503, "text/plain", (b"busy",), None),
+    (200, "text/event-stream", (said("To be"), said(" or")), "RemoteProtocolError"),
+    (200, "text/event-stream", (said("To be or not"), END), None),
+)
+
+
+@pytest.mark.anyio
+async def test_a_stream_that_is_continued_may_be_cancelled_at_any_await(async_way: str) -> None:
+    """Every answer that was opened is closed once, the circuit works on, and what leaves is the cancellation."""
+    library: Any = LIBRARIES[async_way.partition("-")[0]]
+    at, came_through = 0, False
+    while not came_through:
+        at += 1
+        assert at < 500
+        wire, breaker, passed = Wire(), CircuitBreaker(failures=9), [0]
+        stack = Stack(Retry(attempts=4, backoff=AT_ONCE), breaker, AttemptTimeout(), StreamGuard(resume=True))
+        text = None
+        async with library.AsyncClient(transport=over(stack, awaiting(library, wire, *BROKEN))) as client:
+            with anyio.CancelScope() as scope:
+                text = text_of((await cancelling(client.post(URL, json=ASKED), scope, at, passed)).content)
+            came_through = passed[0] < at
+        assert text == ("To be or not" if came_through else None)
+        assert scope.cancelled_caught is not came_through
+        assert wire.closed == dict.fromkeys(range(1, wire.opened + 1), 1)
+        assert_works(breaker.circuit(library.URL(URL)))
+        assert wire.opened == len(BROKEN) or not came_through
