@@ -89,14 +89,34 @@ def fault_of(error: BaseException) -> Fault:
     """How far the call got that ended with this error. What is not known to be a failed call is `Fault.OURS`."""
     for kind in type(error).__mro__:
         fault = _known.get(kind)
+        if fault is Fault.UNSENT:
+            return Fault.OURS if _distrusts_the_certificate(error) else fault
         if fault is not None:
-            return Fault.OURS if fault is Fault.UNSENT and _distrusts_the_certificate(error) else fault
+            return Fault.UNSENT if _was_not_looked_at(error) else fault
     return Fault.OURS
 
 
 def fault_named(name: str | None) -> Fault:
     """How far a call got of whose error only the name of the class is known."""
     return _FAULTS_BY_NAME.get(name or "", Fault.OURS)
+
+
+_REFUSED_STREAM = 7
+"""RFC 9113 section 7."""
+
+
+def _was_not_looked_at(error: BaseException) -> bool:
+    """Whether an HTTP/2 server says that it did nothing with the request (RFC 9113 sections 6.8 and 8.7).
+
+    httpcore hands on h2's own event: a stream that was refused, a goodbye that names no stream. Requests behind a
+    goodbye that names an earlier stream it sends again by itself.
+    """
+    for event in getattr(error.__cause__, "args", ()):
+        if getattr(event, "last_stream_id", None) == 0:
+            return True
+        if hasattr(event, "stream_id") and getattr(event, "error_code", None) == _REFUSED_STREAM:
+            return True
+    return False
 
 
 def _distrusts_the_certificate(error: BaseException) -> bool:

@@ -34,6 +34,8 @@ class Surface:
     ) -> None:
         self.wrapped = inner
         """The transport underneath."""
+        self.closed = 0
+        """How often it was closed."""
         self.stack = stack
         """What was put over it."""
         self.repeats = repeats
@@ -42,6 +44,9 @@ class Surface:
         self._flow = flow
         self._world = world
         self._looks_up = repeats
+
+    def _closings(self) -> int:
+        return self.closed
 
     def __repr__(self) -> str:
         return f"{self.stack!r}.over({self.wrapped!r})"
@@ -74,11 +79,12 @@ class SyncSurface(Surface):
 
     def handle_request(self, request: Any) -> Any:
         """Take the request through the stack."""
-        driver = SyncDriver(self._library, self.wrapped, self._world)
+        driver = SyncDriver(self._library, self.wrapped, self._world, self._closings)
         return driver.call(self._checked(request), self._flow)
 
     def close(self) -> None:
-        """Close the transport underneath."""
+        """Close the transport underneath. Calls that are under way send nothing more."""
+        self.closed += 1
         self.wrapped.close()
 
     def __enter__(self) -> Any:
@@ -88,6 +94,7 @@ class SyncSurface(Surface):
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self.closed += 1
         self.wrapped.__exit__(kind, value, traceback)
 
 
@@ -96,11 +103,12 @@ class AsyncSurface(Surface):
 
     async def handle_async_request(self, request: Any) -> Any:
         """Take the request through the stack."""
-        driver = AsyncDriver(self._library, self.wrapped, self._world)
+        driver = AsyncDriver(self._library, self.wrapped, self._world, self._closings)
         return await driver.call(self._checked(request), self._flow)
 
     async def aclose(self) -> None:
-        """Close the transport underneath."""
+        """Close the transport underneath. Calls that are under way send nothing more."""
+        self.closed += 1
         await self.wrapped.aclose()
 
     async def __aenter__(self) -> Any:
@@ -110,6 +118,7 @@ class AsyncSurface(Surface):
     async def __aexit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self.closed += 1
         await self.wrapped.__aexit__(kind, value, traceback)
 
 

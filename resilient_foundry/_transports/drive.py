@@ -99,15 +99,24 @@ class _Driver:
 
     opened: list[Any]
 
-    def __init__(self, library: Library, inner: Any, world: World) -> None:  # inner: the wrapped transport
+    def __init__(
+        self,
+        library: Library,
+        inner: Any,  # the wrapped transport
+        world: World,
+        closings: Callable[[], int] = lambda: 0,
+    ) -> None:
+        self._closings = closings
+        self._closings_before = closings()
         self.library = library
         self.inner = inner
         self.world = world
         self.clock = world.monotonic
         self.ledger = Ledger(started=self.clock(), listeners=[log])
         self.cookies: Cookies | None = None
-        self.on_their_way = 0
-        """Requests that have no answer yet; parts that run side by side may send several."""
+        self.unanswered: set[int] = set()
+        """The attempts that have no answer yet; parts that run side by side may send several."""
+        self.side_by_side = False
         settle_the_lost()
 
     def closing_into(self, opened: list[Any]) -> Self:  # SyncBody or AsyncBody
@@ -189,7 +198,9 @@ class _Driver:
         return kept
 
     def begin(self, request: Any) -> tuple[Any, Attempt, LiveLimits | None, float]:
-        """Write an attempt into the ledger, and the limits on the request."""
+        """Write an attempt into the ledger, and the limits on the request; raises where the transport was closed."""
+        if self._closings() != self._closings_before:  # a connection opened now would be closed by nobody
+            raise RuntimeError("Cannot send a request, as the client has been closed.")
         attempt = Attempt(number=len(self.ledger.attempts) + 1, started=self.clock() - self.ledger.started)
         self.ledger.attempts.append(attempt)
         self.tell(AttemptStarted(attempt.number))
@@ -409,10 +420,6 @@ class SyncDriver(_Driver):
             raise TimeoutError  # it came too late, and what came is closed
         return value
 
-    def check_the_time(self) -> None:
-        if self.clock() >= self.shared.moment:
-            raise TimeoutError
-
     def adopt(self, response: Any, body: Body) -> SyncBody:
         """Put our stream under a response that came from no transport."""
         stream: SyncBody = self.library.streams.sync(body, response.stream)
@@ -460,7 +467,8 @@ class SyncDriver(_Driver):
         """Read and hold chunks."""
         stream: SyncBody = self.stream_of(effect.response)
         while not effect.enough():
-            self.check_the_time()
+            if self.clock() >= self.shared.moment:
+                raise stream.body.broke(self.library.ReadTimeout("the deadline passed"))
             chunk = stream.pull()
             if chunk is None:
                 return
@@ -565,17 +573,17 @@ class AsyncDriver(_Driver):
         request, attempt, live, began = self.begin(request)
         for scope, moment in self.shared.scopes:
             scope.deadline = moment + _GRACE
-        self.on_their_way += 1
+        self.unanswered.add(attempt.number)
         try:
             response = await self.inner.handle_async_request(request)
         except BaseException as error:
-            self.on_their_way -= 1
             self.failed(attempt, began, error)
+            self.unanswered.discard(attempt.number)
+            if self.side_by_side:  # another one may have its head, and wait for more
+                self.end_the_grace()
             raise
-        self.on_their_way -= 1
-        if not self.on_their_way:
-            for scope, moment in self.shared.scopes:
-                scope.deadline = moment
+        self.unanswered.discard(attempt.number)
+        self.end_the_grace()
         body = self.answered(request, response, attempt, live, began)
         first = limits.get("read")
         stream = self.library.streams.asynchronous(
@@ -585,6 +593,12 @@ class AsyncDriver(_Driver):
         self.tell(AttemptAnswered(attempt.number, response.status_code, attempt.answered_after or 0.0))
         wrap(response, stream)
         return response
+
+    def end_the_grace(self) -> None:
+        """Keep the limits to the moment, once no head is waited for."""
+        if not self.unanswered:
+            for scope, moment in self.shared.scopes:
+                scope.deadline = moment
 
     async def repeat(self, effect: Repeat) -> Any:
         """Stamina's loop. The first attempt runs outside; only a failure enters, and is stamina's first attempt."""
@@ -625,6 +639,7 @@ class AsyncDriver(_Driver):
     async def together(self, effect: Together) -> Any:
         """Run a part that others may be begun beside. No group of exceptions leaves: what the part raises does."""
         group, value, problem = _Group(anyio.create_task_group()), None, None
+        self.side_by_side = True
         async with group.tasks as tasks:
             try:
                 value = await self.run(effect.part(group))

@@ -139,3 +139,18 @@ def test_a_connection_that_dies_under_four_calls_is_four_failures(way: Way, fail
         calls = way.together(4, partial(client_of(way, Stack(breaker)).get, server.url))
         assert {type(call.exception()) for call in calls} == {way.library.RemoteProtocolError}
         assert breaker.circuit(server.url).state == state
+
+
+def goes_at_once(stream: Stream) -> None:
+    """GOAWAY: no stream was looked at, not even the first."""
+    stream.go_away(0)
+
+
+@pytest.mark.parametrize(("does", "connections"), [(refuses, 1), (goes_at_once, 2)])
+def test_a_post_that_was_refused_unlooked_at_is_repeated(way: Way, does: Handler, connections: int) -> None:
+    """The server says that it did nothing with it (RFC 9113 sections 6.8 and 8.7): the same as nothing sent."""
+    with Http2Server(once(does)) as server:
+        response = client_of(way, RETRYING).post(server.url, content=b"words")
+        assert response.content == b"here"
+        assert [asked.body for asked in server.asked] == [b"words", b"words"]
+        assert server.connections == connections

@@ -6,13 +6,17 @@ import shutil
 import socket
 import ssl
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from resilient_foundry import Backoff, CircuitBreaker, CircuitOpenError, Retry, Stack
-from tests.servers import Server, replies
+from resilient_foundry.events import Event, RetryScheduled
+from resilient_foundry.flow import Flow, Proceed, Request, Response, listen
+from tests.servers import Gate, Server, replies
 from tests.ways import NAMES, Way, ledger_of, way_named
 
 
@@ -105,3 +109,33 @@ def test_a_server_that_nobody_trusts_is_asked_once(way: Way, certificate: Path) 
             client.get(url)
         assert len(ledger_of(caught.value).attempts) == 1
         assert (server.connections, breaker.circuit(url).state) == (1, "closed")
+
+
+@dataclass(frozen=True)
+class Listening:
+    """A policy that tells a test what happens, while it happens."""
+
+    happened: Callable[[Event], None]
+
+    def flow(self, request: Request, proceed: Proceed) -> Flow[Response]:
+        """Pass the request on."""
+        yield from listen(self.happened)
+        return (yield from proceed(request))
+
+
+def test_a_client_that_is_closed_while_a_call_waits_sends_nothing_more(way: Way) -> None:
+    """A retry would open a connection that nobody is left to close; the call ends with the client's own error."""
+    waiting = Gate()
+
+    def saw(event: Event) -> None:
+        if isinstance(event, RetryScheduled):
+            waiting.open()
+
+    with Server(replies(503, b"busy", {"retry-after": "0.1"})) as server:
+        client = way.client(Stack(Listening(saw), Retry()))
+        with way.meanwhile(partial(client.get, server.url)) as call:
+            waiting.wait()
+            client.close()
+        with pytest.raises(RuntimeError, match="has been closed"):
+            call.result()
+        assert (len(server.asked), server.connections) == (1, 1)

@@ -95,11 +95,14 @@ def test_a_stream_of_comments_alone_is_alive_and_gets_nowhere(way: Way) -> None:
             talk.chunk(b": still here\n\n")
             stop.pause(0.005)
 
+    breaker = CircuitBreaker(failures=1, open_seconds=60)
     with Server(comments) as server:
-        client = way.client(Stack(Deadline(0.1), AttemptTimeout(), StreamGuard()))
-        with pytest.raises(DeadlineExceededError):
+        client = way.client(Stack(Deadline(0.1), breaker, AttemptTimeout(), StreamGuard()))
+        with pytest.raises(DeadlineExceededError) as caught:
             client.get(server.url)
         stop.open()
+        assert outcomes(caught.value) == [Outcome.STALLED]
+        assert breaker.circuit(server.url).state == "open"
 
 
 def test_events_cut_anywhere_are_the_same_events(way: Way) -> None:
