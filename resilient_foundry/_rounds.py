@@ -57,10 +57,14 @@ class Rounds:
     def _start(self) -> None:
         with self._lock:
             if self._thread is None:
-                self._thread = threading.Thread(
-                    target=_run, args=(weakref.ref(self), self._wanted, self._over), name=self._where, daemon=True
-                )
-                self._thread.start()
+                whats_needed = (weakref.ref(self), self._wanted, self._over)
+                thread = threading.Thread(target=_run, args=whats_needed, name=self._where, daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError:  # there is none to be had, or the program is about to end: the next one tries anew
+                    self._wanted.clear()
+                else:
+                    self._thread = thread
 
     def now(self) -> None:
         """Go a round in this thread, and wait for its end."""

@@ -60,6 +60,7 @@ class Process:
     def __init__(self, clock: VirtualTime, *, failures: int = 2, url: str = REDIS, **settings: Any) -> None:
         self.storage = redis_storage(url)
         self.breaker = CircuitBreaker(failures=failures, storage=self.storage, **settings)
+        self.circuit = self.breaker.circuit(httpx.URL(URL))
         self.clock = clock
 
     def call(self, *answers: Any) -> int:
@@ -68,7 +69,7 @@ class Process:
 
     @property
     def state(self) -> str:
-        return self.breaker.circuit(httpx.URL(URL)).state
+        return self.circuit.state
 
 
 def meet(*processes: Process) -> None:
@@ -123,7 +124,7 @@ def test_while_one_process_probes_the_circuit_of_the_others_is_open() -> None:
     meet(one, other)
     assert other.call() == 0
     clock.pass_(1)
-    one.breaker.circuit(URL).admit(clock.now)
+    one.circuit.admit(clock.now)
     assert one.state == "half-open"
     meet(one, other)
     assert (one.state, other.state) == ("half-open", "open")
@@ -153,7 +154,6 @@ def test_a_process_that_comes_later_finds_the_circuit_open() -> None:
     one.call(failed())
     meet(one)
     later = Process(clock, failures=1)
-    later.breaker.circuit(URL)
     meet(later)
     assert later.call() == 0
 
@@ -261,7 +261,6 @@ def test_failures_are_not_forgotten_though_redis_forgot_them(server: fakeredis.F
     client.flushall()
     meet(one)
     later = Process(VirtualTime(), failures=4)
-    later.breaker.circuit(URL)
     meet(later)
     later.call(failed())
     assert later.state == "open"
@@ -304,6 +303,23 @@ def test_nobody_asks_redis_before_there_is_a_call() -> None:
     rehearse(breaker, ok(), url=URL)
     (thread,) = set(threading.enumerate()) - before
     assert (thread.name, thread.daemon) == ("Redis at 127.0.0.1:6379", True)
+
+
+@pytest.mark.usefixtures("server")
+def test_where_no_thread_can_be_had_calls_go_out_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system has no more of them, or the interpreter is shutting down."""
+
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError(f"can't start {thread.name}")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        one = Process(VirtualTime(), failures=1)
+        assert one.call(failed()) == 1
+        assert one.call() == 0
+    before = set(threading.enumerate())
+    assert one.call() == 0
+    assert len(set(threading.enumerate()) - before) == 1
 
 
 @pytest.mark.usefixtures("server")
