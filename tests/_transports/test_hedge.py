@@ -216,6 +216,48 @@ async def test_a_deadline_ends_both_and_the_server_is_blamed_for_both(async_way:
             assert_nothing_is_under_way(wrapped)
 
 
+async def test_a_deadline_ends_streams_that_have_begun_and_say_nothing(async_way: str) -> None:
+    """Here it is kept by cancelling, which is no fault of the caller's for either of them."""
+
+    def begins(talk: Conversation) -> None:
+        talk.begin_stream()
+        talk.wait_for_the_client_to_leave()
+
+    with Server(begins) as server:
+        breaker = CircuitBreaker(failures=2)
+        wrapped = transport(async_way, Deadline(0.2), SOON, breaker, StreamGuard())
+        async with client_of(async_way, wrapped) as client:
+            with pytest.raises(DeadlineExceededError) as caught:
+                await client.get(server.url)
+            ledger = ledger_of(caught.value)
+            assert [attempt.outcome for attempt in ledger.attempts] == [Outcome.STALLED, Outcome.STALLED]
+            assert breaker.circuit(server.url).state == "open"
+            assert_nothing_is_under_way(wrapped)
+
+
+@pytest.mark.parametrize("handlers", [(0, 1), (1, 0)], ids=["the first has a head", "the second has a head"])
+async def test_at_the_deadline_the_one_without_a_head_ends_by_the_librarys_own_limit(
+    async_way: str, handlers: tuple[int, int]
+) -> None:
+    """Cancelling it could cost httpx 0.28 a connection; and the one with a head is not let wait any longer for that."""
+
+    def begins(talk: Conversation) -> None:
+        talk.begin_stream()
+        talk.wait_for_the_client_to_leave()
+
+    kinds = (begins, says_nothing)
+    with Server(script(*(kinds[number] for number in handlers))) as server:
+        wrapped = transport(async_way, Deadline(0.2), SOON, StreamGuard())
+        async with client_of(async_way, wrapped) as client:
+            with pytest.raises(DeadlineExceededError) as caught:
+                await client.get(server.url)
+            ledger = ledger_of(caught.value)
+            without = ledger.attempts[handlers.index(1)]
+            assert (without.outcome, without.error) == (Outcome.STALLED, "ReadTimeout")
+            assert ledger.events[-1][0] < 1.5  # well before the grace of the one would end the other
+            assert_nothing_is_under_way(wrapped)
+
+
 class Interruption(BaseException):
     """Ends the program, as KeyboardInterrupt does, which pytest would take for its own."""
 

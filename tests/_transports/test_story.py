@@ -13,7 +13,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from resilient_foundry import CircuitOpenError, Retry, Stack, StreamGuard
+from resilient_foundry import AttemptTimeout, CircuitOpenError, Retry, Stack, StreamGuard
 from resilient_foundry.call import attempt_of
 from resilient_foundry.events import AttemptEnded, BodyEnd, Outcome
 from resilient_foundry.flow import (
@@ -179,6 +179,38 @@ def test_where_it_is_told_in_its_place_the_attempt_is_what_is_told(way: Way) -> 
     assert (attempt.bytes, attempt.outcome) == (8, Outcome.COMPLETE)
     assert seen[0] is attempt
     assert [event.number for _, event in ledger.events if isinstance(event, AttemptEnded)] == [1]
+
+
+def test_what_was_held_before_it_is_told_in_place_counts_once(way: Way) -> None:
+    """A guard further in has read the beginning already."""
+
+    def handler(talk: Conversation) -> None:
+        talk.begin_stream()
+        talk.chunk(b"data: here\n\n")
+        talk.chunk(b"data: [DONE]\n\n")
+        talk.end()
+
+    with Server(handler) as server:
+        response = way.client(Stack(Teller(as_it_is, alter), StreamGuard())).get(server.url)
+    (attempt,) = ledger_of(response).attempts
+    assert (attempt.bytes, attempt.outcome) == (len(response.content), Outcome.COMPLETE)
+
+
+def test_where_it_is_told_in_its_place_the_limits_of_the_attempt_hold(way: Way) -> None:
+    """As for what comes off the wire; synchronous code can't be woken out of a sleep."""
+    if way.colour == "sync":
+        pytest.skip("a blocking sleep is not interrupted")
+
+    def sleeps(source: Source, request: Request, proceed: Proceed) -> Flow[None]:
+        del request, proceed
+        yield from give((yield from pull(source)) or b"")
+        yield from sleep(3600)
+
+    with Server(two_chunks) as server:
+        client = way.client(Stack(AttemptTimeout(idle=0.05), Teller(sleeps, alter)))
+        with pytest.raises(way.library.ReadTimeout):
+            client.get(server.url)
+        assert_nothing_is_under_way(client.transport)
 
 
 def test_an_answer_left_half_way_closes_what_it_is_told_from(way: Way) -> None:
