@@ -174,6 +174,44 @@ def test_cheap_and_dear_calls_may_be_mixed(seed: int) -> None:
     assert 3 <= model.found[-1] <= 6
 
 
+def found_where_calls_share(cores: int, *, cost: float = 0.0, seed: int = 1, calls: int = 3000) -> int:
+    """The limit found at a server that works on all calls at once, on so many cores that they share.
+
+    Each further call costs all of them this share of their time, as caches and schedulers do.
+    """
+    search, chance, now = Search(AdaptiveLimit(highest=64)), random.Random(seed), 0.0  # noqa: S311 - no secret
+    under_way: list[tuple[float, float, int, int]] = []
+    for _ in range(calls):
+        while len(under_way) < search.limit:
+            under_way.append((chance.lognormvariate(-0.02, 0.2), now, len(under_way) + 1, search.epoch))
+        speed = min(1.0, cores / len(under_way)) / (1 + cost * (len(under_way) - 1))
+        first = min(under_way)
+        now += first[0] / speed
+        under_way.remove(first)
+        under_way = [(left - first[0], sent, load, epoch) for left, sent, load, epoch in under_way]
+        search.answered(now - first[1], kind="", load=first[2], epoch=first[3])
+    return search.found
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("cores", [1, 2, 4, 16])
+def test_finds_the_cores_of_a_server_that_works_on_all_calls_at_once(cores: int, seed: int) -> None:
+    """A thread for each connection, and no queue: what is sent above the cores slows all the others down."""
+    assert abs(found_where_calls_share(cores, seed=seed) - cores) <= 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_server_that_calls_at_once_only_slow_down_gets_one_at_a_time(seed: int) -> None:
+    """As Foundry Local 2.2.1: eight answers at once take 1.7 times as long as one after the other."""
+    assert found_where_calls_share(1, cost=0.1, seed=seed) == 1
+
+
+def test_of_many_kinds_of_calls_the_latest_are_compared() -> None:
+    """More than it can tell apart cost no memory, and break nothing."""
+    model = Model(lambda _: 4, kinds=tuple(1.0 for _ in range(100))).run(3000)
+    assert model.found[-1] <= 8
+
+
 def test_does_not_grow_while_the_limit_is_not_used() -> None:
     """Three callers say nothing of what thirty would meet."""
     model = Model(lambda _: 64, callers=3).run(5000)

@@ -313,6 +313,16 @@ def test_the_usual_time_is_that_of_calls_of_the_same_kind() -> None:
     assert rehearse(limit, ok(), clock=clock).elapsed == pytest.approx(8.0)
 
 
+def test_the_usual_time_of_the_kinds_seen_last_is_remembered() -> None:
+    """Sixty-four of them: a server with an id in every path must not fill the memory."""
+    limit, clock = ConcurrencyLimit(1, linger=30.0), VirtualTime()
+    for number in range(65):
+        rehearse(limit, ok(after=10.0), url=f"http://foundry.local/{number}", clock=clock)
+    for number, waits in ((0, 30.0), (64, 8.0)):
+        rehearse(limit, given_up(), url=f"http://foundry.local/{number}", clock=clock)
+        assert rehearse(limit, ok(), url="http://foundry.local/", clock=clock).elapsed == pytest.approx(waits)
+
+
 @pytest.mark.parametrize(
     "said",
     [
