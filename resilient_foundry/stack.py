@@ -16,6 +16,7 @@ from resilient_foundry.faults import Judge, judge_by_status
 from resilient_foundry.flow import AttemptPolicy, Flow, Particular, Policy, Proceed, Request, Response, send
 from resilient_foundry.lint import lint
 from resilient_foundry.policies.breaker import CircuitBreaker
+from resilient_foundry.policies.budget import RetryBudget
 from resilient_foundry.policies.deadline import Deadline
 from resilient_foundry.policies.retry import Retry
 from resilient_foundry.policies.stream_guard import StreamGuard
@@ -60,8 +61,11 @@ class Stack:
 
     @classmethod
     def standard(cls) -> Stack:
-        """What we would run ourselves before an ordinary HTTP API: 30 s a call, three attempts, 10 s for an answer."""
-        return cls(Tracing(), Deadline(30.0), Retry(), CircuitBreaker(), AttemptTimeout())
+        """What we would run ourselves before an ordinary HTTP API: 30 s a call, three attempts, 10 s for an answer.
+
+        What all its calls repeat together stays within a `RetryBudget`.
+        """
+        return cls(Tracing(), Deadline(30.0), Retry(budget=RetryBudget()), CircuitBreaker(), AttemptTimeout())
 
     @classmethod
     def inference(
@@ -85,7 +89,7 @@ class Stack:
         return cls(
             Tracing(),
             Deadline(deadline),
-            Retry(attempts=attempts, judge=judge),
+            Retry(attempts=attempts, budget=RetryBudget(), judge=judge),
             CircuitBreaker(
                 failures=max(5, attempts + 1),
                 probe_lease=max(60.0, longest_attempt),
