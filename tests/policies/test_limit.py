@@ -257,6 +257,7 @@ def test_an_origin_with_a_place_that_lingers_is_not_forgotten() -> None:
     rehearse(limit, given_up(), clock=clock)
     for number in range(3):
         rehearse(limit, ok(), clock=clock, url=f"http://host{number}.local/")
+    gc.collect()
     assert limit.snapshot(URL, clock.now).lingering == 1
 
 
