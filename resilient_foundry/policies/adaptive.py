@@ -72,6 +72,10 @@ class AdaptiveLimit:
     (with a `StreamGuard` further in, else to the first piece of its body), so long answers are not taken for slow ones.
     Calls are compared with calls of the same method, path and size.
 
+    It learns from calls and not from seconds: a few dozen of them find a small limit, a few hundred a large one. That a
+    server got slower shows at once; that it bears more than before shows in the next trial, which may be three thousand
+    calls away. It learns only while as many calls are under way as the limit allows.
+
     An answer of 429, 503 or 504, a time limit that passed, and a connection that failed lower the limit at once, by a
     quarter. Cancelled calls, other failures, and what the caller did wrong count as nothing.
 
