@@ -411,8 +411,8 @@ def rehearse(
     pieces: list[bytes] = []
     try:
         response = driver.call(request, flow)
-        if read:
-            pieces.extend(response.stream)  # type: ignore[arg-type]
+        if read:  # an answer that a policy made has its content, and nothing to be read
+            pieces.extend([response.content] if response.is_stream_consumed else response.stream)  # type: ignore[arg-type]
     except AssertionError:
         raise
     except BaseException as error:  # noqa: BLE001 - the history shows it
