@@ -76,6 +76,7 @@ class Stack:
         idle: float = 60.0,
         deadline: float = 600.0,
         resume: bool = False,
+        probe: str | None = None,
         judge: Judge = judge_by_status,
     ) -> Stack:
         """For a local model server: long prefill, streams, and answers whose failure shows in their body.
@@ -83,7 +84,8 @@ class Stack:
         Seconds: `read` for the first byte of an answer, and for the first event with content of a stream; `idle`
         between chunks, and between events that bring something on; `deadline` for the call up to its first event. An
         attempt that follows one that waited in vain waits twice as long. With `resume`, a deterministic stream that
-        broke is continued; see `StreamGuard`.
+        broke is continued, see `StreamGuard`; with `probe`, a path such as "/status", a server that failed is asked
+        that before a whole generation, see `CircuitBreaker`.
         """
         longest_attempt = min(read * 2.0 ** (attempts - 1), deadline)
         return cls(
@@ -92,6 +94,7 @@ class Stack:
             Retry(attempts=attempts, budget=RetryBudget(), judge=judge),
             CircuitBreaker(
                 failures=max(5, attempts + 1),
+                probe=probe,
                 probe_lease=max(60.0, longest_attempt),
                 judge=judge,
             ),

@@ -187,3 +187,19 @@ def test_an_async_flow_is_refused_when_the_stack_is_made() -> None:
     policy: Any = Coroutine()
     with pytest.raises(TypeError, match=r"Coroutine\.flow is async: a flow is a generator"):
         Stack(policy)
+
+
+def test_inference_asks_a_server_that_failed_something_cheap_first() -> None:
+    """Where it is told what; by itself it knows no path that every server has."""
+    assert [policy.probe for policy in Stack.inference(probe="/status") if isinstance(policy, CircuitBreaker)] == [
+        "/status"
+    ]
+    assert [policy.probe for policy in Stack.inference() if isinstance(policy, CircuitBreaker)] == [None]
+
+
+def test_our_own_stacks_repeat_within_a_budget_of_their_own() -> None:
+    """Two services that each have a stack do not spend from one account."""
+    for make in (Stack.standard, Stack.inference):
+        budgets = [policy.budget for stack in (make(), make()) for policy in stack if isinstance(policy, Retry)]
+        assert None not in budgets
+        assert budgets[0] is not budgets[1]

@@ -68,7 +68,9 @@ def stack_for(*, retries: int | None, timeout: float | None) -> Stack:
     attempts = (DEFAULT_RETRIES if retries is None else retries) + 1
     patience = DEFAULT_TIMEOUT if timeout is None else timeout
     longest = max(LOAD_SECONDS, patience)  # each operation puts its own, shorter patience on its request
-    return Stack.inference(attempts=attempts, read=longest, deadline=max(longest, attempts * patience), judge=judge)
+    return Stack.inference(
+        attempts=attempts, read=longest, deadline=max(longest, attempts * patience), probe="/status", judge=judge
+    )
 
 
 def with_remedies(stack: Stack, remedies: Iterable[Policy]) -> Stack:
