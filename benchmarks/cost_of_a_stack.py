@@ -1,9 +1,10 @@
-"""What the standard stack adds to a request.
+"""What a stack adds to a request.
 
-A bare client, an empty stack, each policy by itself and `Stack.standard()` make the same GET: in httpx and httpx2, sync
-and async, over a transport that answers from memory at once and over a real connection to a tiny server in a process of
-its own. They take turns in short blocks, and each block is compared with the bare client's of the same round, so that
-what else the machine does falls on all alike; what is told are medians over the rounds.
+A bare client, an empty stack, each policy by itself and all of them together make the same GET: in httpx and httpx2,
+sync and async, over a transport that answers from memory at once and over a real connection to a tiny server in a
+process of its own; those that look into streams also get a small stream of events. They take turns in short blocks, and
+each block is compared with the bare client's of the same round, so that what else the machine does falls on all alike;
+what is told are medians over the rounds.
 
     python -m benchmarks.cost_of_a_stack [--rounds N] [--seconds S] [--json] [--plot FILE]
 """
@@ -15,39 +16,52 @@ import asyncio
 import gc
 import json
 import time
-from collections.abc import Callable, Generator, Sequence
+import warnings
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.server import loopback
-from resilient_foundry import AttemptTimeout, CircuitBreaker, Deadline, Retry, Stack, Tracing
+from benchmarks.contenders import ALL, EMPTY, INFERENCE, STANDARD, Make, contenders
+from benchmarks.server import EVENTS, loopback
 from resilient_foundry._extras import require
 
 BARE = "bare client"
-STANDARD = "Stack.standard()"
-CONTENDERS: dict[str, Callable[[], Stack] | None] = {
-    BARE: None,
-    "Stack()": Stack,
-    "Tracing()": lambda: Stack(Tracing()),
-    "Deadline(30)": lambda: Stack(Deadline(30.0)),
-    "Retry()": lambda: Stack(Retry()),
-    "CircuitBreaker()": lambda: Stack(CircuitBreaker()),
-    "AttemptTimeout()": lambda: Stack(AttemptTimeout()),
-    STANDARD: Stack.standard,
-}
 WAYS = tuple((library, colour) for library in ("httpx", "httpx2") for colour in ("sync", "async"))
-REQUESTS = {"memory": 10, "loopback": 5}
-"""Requests in a block: a millisecond or two of them, so that few blocks are interrupted by whatever else runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the answers come from."""
+
+    requests: int
+    """In a block: a millisecond or two of them, so that few blocks are interrupted by whatever else runs."""
+    path: str = "/"
+    only: frozenset[str] | None = None
+    """The contenders for which it matters, where not all of them run."""
+
+    def contenders(self, colour: str) -> dict[str, Make | None]:
+        """Who makes its requests here; the bare client first."""
+        stacks = contenders(colour)
+        return {BARE: None} | {name: stacks[name] for name in stacks if self.only is None or name in self.only}
+
+
+_FOR_STREAMS = frozenset({EMPTY, "StreamGuard()", STANDARD, INFERENCE, ALL})
+PLACES = {
+    "memory": Place(10),
+    "loopback": Place(5),
+    "memory, a stream": Place(5, "/events", _FOR_STREAMS),
+    "loopback, a stream": Place(5, "/events", _FOR_STREAMS),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One contender in one way over one transport: medians over the rounds, of a request."""
+    """One contender in one way at one place: medians over the rounds, of a request."""
 
-    transport: str
+    place: str
     library: str
     colour: str
     contender: str
@@ -60,9 +74,9 @@ class Cell:
 
 @dataclass(slots=True)
 class Race:
-    """The contenders of one way over one transport, and how long a request took each of them, round by round."""
+    """The contenders of one way at one place, and how long a request took each of them, round by round."""
 
-    transport: str
+    place: str
     library: str
     colour: str
     blocks: dict[str, Callable[[], float]]
@@ -81,7 +95,7 @@ class Race:
         bare = self.seconds[BARE]
         return [
             Cell(
-                self.transport,
+                self.place,
                 self.library,
                 self.colour,
                 name,
@@ -95,9 +109,9 @@ class Race:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, and print one sentence and a table."""
-    parser = argparse.ArgumentParser(prog="cost_of_a_stack", description="What does the standard stack add?")
+    parser = argparse.ArgumentParser(prog="cost_of_a_stack", description="What does a stack add?")
     parser.add_argument("--rounds", type=int, default=400, help="how many at most (400)")
-    parser.add_argument("--seconds", type=float, default=20.0, help="no round begins later than this (20)")
+    parser.add_argument("--seconds", type=float, default=60.0, help="no round begins later than this (60)")
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the costs; needs the extra `bench`")
     asked = parser.parse_args(arguments)
@@ -119,8 +133,8 @@ def measure(rounds: int, seconds: float) -> tuple[int, list[Cell]]:
         url = opened.enter_context(loopback())
         runner = opened.enter_context(asyncio.Runner())
         races = [
-            opened.enter_context(_race(transport, library, colour, url, runner))
-            for transport in REQUESTS
+            opened.enter_context(_race(place, library, colour, url, runner))
+            for place in PLACES
             for library, colour in WAYS
         ]
         for race in races:
@@ -139,92 +153,111 @@ def measure(rounds: int, seconds: float) -> tuple[int, list[Cell]]:
 
 def answer(cells: Sequence[Cell]) -> str:
     """The answer, in one sentence."""
-    standard = [cell for cell in cells if cell.contender == STANDARD]
-    added = sorted(cell.added for cell in standard)
-    shares = sorted(100 * (cell.ratio - 1) for cell in standard if cell.transport == "loopback")
+    standard, everything = (_of(cells, name, "memory") + _of(cells, name, "loopback") for name in (STANDARD, ALL))
+    added, most = (sorted(cell.added for cell in found) for found in (standard, everything))
+    shares = sorted(100 * (cell.ratio - 1) for cell in _of(cells, STANDARD, "loopback"))
     return (
         f"The standard stack adds {added[0]:.0f} to {added[-1]:.0f} µs to a request, "
-        f"{shares[0]:.0f} to {shares[-1]:.0f} % of one over loopback."
+        f"{shares[0]:.0f} to {shares[-1]:.0f} % of one over loopback; "
+        f"all policies together add {most[0]:.0f} to {most[-1]:.0f} µs."
     )
 
 
 def table(cells: Sequence[Cell]) -> str:
     """A row for each contender, a column for each way; µs, and times the bare client."""
     lines: list[str] = []
-    for transport in REQUESTS:
-        lines += [
-            f"{'over ' + transport:<18}" + "".join(f"{f'{library} {colour}':>15}" for library, colour in WAYS),
-        ]
-        for name in CONTENDERS:
-            row = [cell for cell in cells if (cell.transport, cell.contender) == (transport, name)]
-            told = [
-                f"{cell.microseconds:.0f} µs" if name == BARE else f"{cell.added:+.0f} µs {cell.ratio:.2f}x"
-                for cell in row
-            ]
-            lines.append(f"{name:<18}" + "".join(f"{each:>15}" for each in told))
+    for place, of_place in PLACES.items():
+        lines.append(f"{'over ' + place:<24}" + "".join(f"{f'{library} {colour}':>15}" for library, colour in WAYS))
+        for name in of_place.contenders("async"):
+            row = {(cell.library, cell.colour): _told(cell) for cell in _of(cells, name, place)}
+            lines.append(f"{name:<24}" + "".join(f"{row.get(way, ''):>15}" for way in WAYS))
         lines.append("")
     return "\n".join(lines).rstrip()
 
 
+def _told(cell: Cell) -> str:
+    return f"{cell.microseconds:.0f} µs" if cell.contender == BARE else f"{cell.added:+.0f} µs {cell.ratio:.2f}x"
+
+
+def _of(cells: Sequence[Cell], contender: str, place: str) -> list[Cell]:
+    return [cell for cell in cells if (cell.contender, cell.place) == (contender, place)]
+
+
 def plot(cells: Sequence[Cell], file: Path) -> None:
     """What each contender adds, as bars; a figure without a screen."""
-    figure: Any = require("matplotlib.figure", extra="bench").Figure(figsize=(10, 5), layout="constrained")
-    names = [name for name in CONTENDERS if name != BARE]
+    figure: Any = require("matplotlib.figure", extra="bench").Figure(figsize=(16, 10), layout="constrained")
     height = 0.8 / len(WAYS)
-    panels = figure.subplots(1, len(REQUESTS), sharey=True)
-    for axes, transport in zip(panels, REQUESTS, strict=True):
+    panels = list(figure.subplots(2, 2).flat)
+    for axes, place in zip(panels, PLACES, strict=True):
+        names = [name for name in PLACES[place].contenders("async") if name != BARE]
         for number, (library, colour) in enumerate(WAYS):
             added = {
                 cell.contender: cell.added
                 for cell in cells
-                if (cell.transport, cell.library, cell.colour) == (transport, library, colour)
+                if (cell.place, cell.library, cell.colour) == (place, library, colour)
             }
-            places = [place + (number - (len(WAYS) - 1) / 2) * height for place in range(len(names))]
-            axes.barh(places, [added[name] for name in names], height, label=f"{library} {colour}")
-        axes.set_title(f"over {transport}")
+            bars = [
+                (row + (number - (len(WAYS) - 1) / 2) * height, added[name])
+                for row, name in enumerate(names)
+                if name in added
+            ]
+            axes.barh([row for row, _ in bars], [width for _, width in bars], height, label=f"{library} {colour}")
+        axes.set_title(f"over {place}")
         axes.set_xlabel("µs added to a request")
         axes.set_yticks(range(len(names)), names)
-    panels[0].invert_yaxis()
-    panels[-1].legend()
-    figure.suptitle("What does the standard stack add to a request?")
+        axes.invert_yaxis()
+    panels[0].legend()
+    figure.suptitle("What does a stack add to a request?")
     figure.savefig(file)
 
 
 @contextmanager
-def _race(transport: str, library: str, colour: str, url: str, runner: asyncio.Runner) -> Generator[Race]:
+def _race(place: str, library: str, colour: str, url: str, runner: asyncio.Runner) -> Generator[Race]:
     """The contenders, each with a client of its own. Libraries are `Any`: the two share no class."""
     module: Any = require(library, extra="httpx2") if library == "httpx2" else require(library, extra="")
-    block = _sync_block if colour == "sync" else _async_block
     with ExitStack() as opened:
-        blocks = {
-            name: opened.enter_context(
-                block(_transport(module, transport, colour, make), module, url, transport, runner)
-            )
-            for name, make in CONTENDERS.items()
-        }
-        yield Race(transport, library, colour, blocks)
+        blocks: dict[str, Callable[[], float]] = {}
+        for name, make in PLACES[place].contenders(colour).items():
+            wire = _over(make, _transport(module, place, colour))
+            address, count = url + PLACES[place].path, PLACES[place].requests
+            if colour == "sync":
+                block = _sync_block(module.Client(transport=wire), address, count)
+            else:
+                block = _async_block(module.AsyncClient(transport=wire), address, count, runner)
+            blocks[name] = opened.enter_context(block)
+        yield Race(place, library, colour, blocks)
 
 
-def _transport(module: Any, transport: str, colour: str, make: Callable[[], Stack] | None) -> Any:
-    if transport == "memory":
+def _over(make: Make | None, wire: Any) -> Any:
+    if make is None:
+        return wire
+    stack: Any = make()
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # of Hedge: nobody waits for a connection
+        return stack.over(wire)
 
-        def ok(_request: Any) -> Any:
-            return module.Response(200, content=b"ok")
 
-        wire = module.MockTransport(ok)
-    else:
+def _transport(module: Any, place: str, colour: str) -> Any:
+    if place.startswith("loopback"):
         kind = module.HTTPTransport if colour == "sync" else module.AsyncHTTPTransport
-        wire = kind(verify=False)  # no TLS here, and certificates take long to load
-    over: Any = make().over if make is not None else None
-    return over(wire) if over else wire
+        return kind(verify=False)  # no TLS here, and certificates take long to load
+    events = iter if colour == "sync" else _events
+
+    def answer(request: Any) -> Any:
+        if request.url.path == "/":
+            return module.Response(200, content=b"ok")
+        return module.Response(200, headers={"Content-Type": "text/event-stream"}, content=events(EVENTS))
+
+    return module.MockTransport(answer)
+
+
+async def _events(events: Sequence[bytes]) -> AsyncGenerator[bytes]:
+    for event in events:
+        yield event
 
 
 @contextmanager
-def _sync_block(
-    wire: Any, module: Any, url: str, transport: str, _runner: asyncio.Runner
-) -> Generator[Callable[[], float]]:
-    count = REQUESTS[transport]
-    with module.Client(transport=wire) as client:
+def _sync_block(client: Any, url: str, count: int) -> Generator[Callable[[], float]]:
+    with client:
 
         def block() -> float:
             began = time.perf_counter()
@@ -236,12 +269,7 @@ def _sync_block(
 
 
 @contextmanager
-def _async_block(
-    wire: Any, module: Any, url: str, transport: str, runner: asyncio.Runner
-) -> Generator[Callable[[], float]]:
-    count = REQUESTS[transport]
-    client = module.AsyncClient(transport=wire)
-
+def _async_block(client: Any, url: str, count: int, runner: asyncio.Runner) -> Generator[Callable[[], float]]:
     async def block() -> float:
         began = time.perf_counter()
         for _ in range(count):

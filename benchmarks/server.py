@@ -8,7 +8,15 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 
-_ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok"
+EVENTS: tuple[bytes, ...] = (
+    *(b'data: {"choices": [{"index": 0, "delta": {"content": "word "}}]}\n\n' for _ in range(10)),
+    b'data: {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}\n\n',
+    b"data: [DONE]\n\n",
+)
+"""A small chat, as a model server streams it; `/events` is answered with it."""
+_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nContent-Length: %d\r\n\r\n"
+_ANSWER = _HEAD % (b"text/plain", 2) + b"ok"
+_STREAM = _HEAD % (b"text/event-stream", sum(map(len, EVENTS))) + b"".join(EVENTS)
 
 
 @contextmanager
@@ -35,7 +43,8 @@ class _Answering(asyncio.Protocol):
         """Answer the requests that are whole."""
         *requests, self._received = (self._received + data).split(b"\r\n\r\n")
         if isinstance(self._transport, asyncio.WriteTransport):
-            self._transport.write(_ANSWER * len(requests))
+            for request in requests:
+                self._transport.write(_STREAM if request.startswith(b"GET /events ") else _ANSWER)
 
 
 async def _serve() -> None:
