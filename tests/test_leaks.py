@@ -11,14 +11,17 @@ from typing import Any
 import httpx
 import pytest
 
-from resilient_foundry import CircuitBreaker, Retry, Stack
+from resilient_foundry import CircuitBreaker, ConcurrencyLimit, Retry, Stack
 from resilient_foundry.leaks import LeakError, no_leaks
+from resilient_foundry.testing import Answer, ok, scripted
 from tests._transports.conftest import way as way  # noqa: PLC0414 - the fixture of the six ways
 from tests.over import over
 from tests.servers import Conversation, Server, replies
 from tests.ways import LIBRARIES, Way
 
 pytest_plugins = ["pytester"]
+
+EVENTS = {"content-type": "text/event-stream"}
 
 
 def half(talk: Conversation) -> None:
@@ -99,6 +102,22 @@ def test_a_probe_that_is_never_given_back_is_found() -> None:
         "the place of the probe of the circuit for http://foundry.local:5273 was not given back"
     ]
     permits[0].release(0.0)
+
+
+def test_a_place_of_a_limiter_that_is_never_given_back_is_found() -> None:
+    """Such as that of an answer which nobody closes."""
+    kept, transport = ExitStack(), over(Stack(ConcurrencyLimit(2)), scripted(ok(), ok()))
+    client = kept.enter_context(httpx.Client(transport=transport))
+    answer, place = left_by(lambda: kept.enter_context(client.stream("GET", "http://foundry.local/")))
+    assert answer.endswith(", was not closed")
+    assert place == "a place in the concurrency limit of http://foundry.local:80 was not given back"
+    kept.close()
+
+
+def test_a_place_that_is_kept_for_a_call_which_was_given_up_is_no_leak() -> None:
+    lingering = over(Stack(ConcurrencyLimit(2, linger=60.0)), scripted(Answer(headers=EVENTS, chunks=(b":",))))
+    with httpx.Client(transport=lingering) as client, no_leaks(), client.stream("GET", "http://foundry.local/"):
+        pass
 
 
 def test_what_was_left_before_is_not_this_blocks_matter() -> None:

@@ -16,6 +16,7 @@ from resilient_foundry.errors import ConcurrencyLimitError
 from resilient_foundry.events import BodyEnd, CallShed, LimitChanged, Outcome, Queued
 from resilient_foundry.faults import Fault, Verdict, fault_of
 from resilient_foundry.flow import history, now, tell, wait, watch
+from resilient_foundry.holders import holders
 from resilient_foundry.policies._checks import count, number, seconds, switch
 from resilient_foundry.policies.adaptive import AdaptiveLimit, Search
 from resilient_foundry.policies.gate import Gate, Place, Snapshot, Standing
@@ -184,6 +185,13 @@ class _Server:
         self.search = Search(limit) if isinstance(limit, AdaptiveLimit) else None
         self.gate = Gate(limit.start if isinstance(limit, AdaptiveLimit) else limit, queue)
         self._usual: dict[Kind, float] = {}
+        holders.add(self)
+
+    def held(self) -> list[str]:
+        """The places that calls have not given back yet; one that is kept after its call was given up is none."""
+        seen = self.gate.snapshot()
+        taken = [f"a place in {self.limiter} was not given back"] * (seen.in_use - seen.lingering)
+        return taken + [f"a place in the queue of {self.limiter} was not given up"] * seen.waiting
 
     def learn(self, step: Callable[[Search], bool]) -> list[Event]:
         """Let the search for the limit take a step; what is to be told of it."""
