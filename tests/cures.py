@@ -1,8 +1,12 @@
-"""A cure, where what it cures is not the point."""
+"""Cures, where what they cure is not the point."""
 
 from __future__ import annotations
 
-from resilient_foundry.flow import Flow, Proceed, Request, Response
+from dataclasses import dataclass
+from typing import Any
+
+from resilient_foundry.call import derive
+from resilient_foundry.flow import Flow, Proceed, Request, Response, discard
 
 
 class Nothing:
@@ -27,3 +31,35 @@ class Nothing:
         yield from ()
         del request, proceed
         return thing
+
+
+class StuckError(Exception):
+    """The door does not open."""
+
+
+@dataclass(frozen=True)
+class Opening:
+    """Opens the door where it is locked (423), by asking `/open`, whatever that answers but a failure."""
+
+    name: str = "door_opened"
+    doing: str = "opening"
+    failures: tuple[type[Exception], ...] = (StuckError,)
+
+    def prepare(self, request: Request) -> Request:
+        """As it is."""
+        return request
+
+    def noticed(self, request: Request, failure: Response | Exception) -> Flow[str | None]:
+        """A locked door."""
+        yield from ()
+        del request
+        return "the door" if getattr(failure, "status_code", 0) == 423 else None
+
+    def mend(self, request: Request, proceed: Proceed, thing: str) -> Flow[str]:
+        """Ask for it."""
+        url: Any = request.url
+        response = yield from proceed(derive(request, method="PUT", url=url.copy_with(path="/open"), content=b"please"))
+        yield from discard(response)
+        if response.status_code >= 400:
+            raise StuckError(f"the lock said {response.status_code}")
+        return f"{thing}, with a key"
