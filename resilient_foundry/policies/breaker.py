@@ -20,6 +20,7 @@ from resilient_foundry.events import (
     CircuitEvent,
     CircuitProbed,
     Event,
+    HedgeWon,
     Ledger,
     Outcome,
     TimedOut,
@@ -279,9 +280,12 @@ class _Hindsight:
     def __init__(self, permit: Permit, ledger: Ledger) -> None:
         self._permit = permit
         self._ledger = ledger
+        self._lost = False
 
     def __call__(self, event: Event) -> None:
-        if isinstance(event, TimedOut) and event.phase == "deadline":
+        if isinstance(event, HedgeWon):  # told after the others were cancelled: it was that
+            self._lost = True
+        elif isinstance(event, TimedOut) and event.phase == "deadline" and not self._lost:
             at = self._ledger.started + self._ledger.events[-1][0]
             for change in self._permit.failure(at):
                 self._ledger.tell(change, at)

@@ -94,6 +94,7 @@ class Retry:
         active, testing = yield from retry_mode()
         if self.budget is not None:
             self.budget.called(origin(request.url), (yield from now()))
+            shared_of(request).counted = self.budget
         if self.attempts == 1 or not options.retry or not active:
             return (yield from proceed(request))
         rewind = yield from remember(request)

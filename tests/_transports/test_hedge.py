@@ -375,3 +375,19 @@ async def test_over_http_the_same_circuit_counts_each_request(async_way: str) ->
         async with client_of(async_way, transport(async_way, Hedge(5.0), breaker)) as client:
             assert (await client.get(server.url)).status_code == 500
             assert cast("Any", breaker).circuit(server.url).state == "open"
+
+
+async def test_a_loser_is_not_blamed_for_a_deadline_that_passes_after_it_lost(async_way: str) -> None:
+    """The winner's body stalls: that is one failure, and no second one for the request that was cancelled."""
+
+    def half(talk: Conversation) -> None:
+        talk.begin_stream("text/plain")
+        talk.chunk(b"one")
+        talk.wait_for_the_client_to_leave()
+
+    with Server(script(says_nothing, half)) as server:
+        breaker = CircuitBreaker(failures=100)
+        async with client_of(async_way, transport(async_way, Deadline(0.3), SOON, breaker)) as client:
+            with pytest.raises(DeadlineExceededError):
+                await client.get(server.url)
+            assert breaker.circuit(server.url).breaker.fail_counter == 1

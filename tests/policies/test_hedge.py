@@ -279,6 +279,13 @@ def test_hedges_are_a_share_of_the_traffic() -> None:
     assert sum(sent) == 110
 
 
+def test_a_call_through_retry_and_hedge_counts_once_for_the_budget_of_both() -> None:
+    budget, clock = RetryBudget(share=0.1, floor=0.0, window=1000), VirtualTime()
+    stack = Stack(Retry(budget=budget), Hedge(0.5, budget=budget))
+    sent = [rehearse(stack, ok(after=3), ok(after=3), clock=clock).sent for _ in range(100)]
+    assert sum(sent) == 110
+
+
 def test_a_budget_that_is_spent_lets_the_first_request_go_on() -> None:
     hedge = Hedge(0.5, budget=RetryBudget(share=0.0, floor=0.0))
     history = rehearse(hedge, ok(after=3))
