@@ -37,6 +37,7 @@ from resilient_foundry import (
     StreamGuard,
     Tracing,
 )
+from resilient_foundry.policies.origin import origin
 from resilient_foundry.testing import no_leaks
 from tests.cures import Opening
 from tests.ways import LIBRARIES, over
@@ -450,7 +451,7 @@ def assert_nothing_is_held(stack: Stack) -> None:
                 seen = policy.snapshot(url, 1e12)
                 assert seen == (seen.limit, 0, 0, 0)
             if isinstance(policy, RateLimit):
-                assert policy.lines.of(url.removesuffix("/v1/chat/completions"), 1e12).waiting == 0
+                assert policy.lines.of(origin(url), 1e12).waiting == 0
         if isinstance(policy, Tracing):
             assert SPANS.begun
     assert SPANS.open == 0
