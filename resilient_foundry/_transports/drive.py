@@ -77,6 +77,9 @@ T = TypeVar("T")
 _GRACE = 2.0
 """Seconds that the library's own limits are given to end a call that has no answer yet before it is cancelled, which
 costs httpx 0.28 a connection of its pool. With the head of an answer that danger is over, and so is the grace."""
+_BETWEEN_LEGS = 1.0
+"""Seconds after a deadline from which on what looks like a leg is another call: clients send legs one after the other,
+and whoever goes on by hand later means something new."""
 _PHASES = {
     "ConnectTimeout": "connect",
     "PoolTimeout": "pool",
@@ -172,7 +175,8 @@ class _Driver:
             return None
         shared.under_way = True
         carried = shared.carried
-        if shared.answered is None or shared.answered == _looks(request) or (carried and carried <= self.clock()):
+        late = carried is not None and carried + _BETWEEN_LEGS <= self.clock()
+        if late or shared.answered is None or shared.answered == _looks(request):
             carried, shared.retries = None, 0  # no leg, but another call
         shared.until = carried
         shared.carried = shared.answered = None

@@ -18,7 +18,7 @@ class Deadline:
 
     The deadline is one moment on the monotonic clock. It is written on the request, so redirects, legs of an
     authentication and nested stacks share it; an earlier one that is already there stays. A Request object that is sent
-    twice at the same time counts as one call, and a leg that begins after the moment has passed as a new one.
+    twice at the same time counts as one call; what begins a second after the moment has passed is no leg but a new one.
 
     It covers the call to the end of its answer; of a stream of events (`text/event-stream`) up to its head, or to its
     first event where a `StreamGuard` stands further in, for a stream takes as long as it takes. With `body=False` that

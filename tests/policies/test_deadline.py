@@ -1,5 +1,6 @@
 """How long a call may take, all attempts, waits and queueing together."""
 
+from collections.abc import Generator
 from types import ModuleType
 from typing import Any
 
@@ -240,6 +241,32 @@ def test_legs_of_an_authentication_share_it() -> None:
         assert client.get("http://foundry.local/").status_code == 200
     assert len(untils) == 2
     assert len(set(untils)) == 1
+
+
+@pytest.mark.parametrize(("pause", "sent"), [(29.0, 2), (30.5, 1), (31.5, 2)])
+def test_a_client_that_dawdles_between_two_legs_wins_no_time(pause: float, sent: int) -> None:
+    """What begins just after the deadline is too late; long after it, somebody means another call."""
+    clock = VirtualTime()
+    wire = scripted(Answer(status=401), ok(), clock=clock)
+    stack = Stack(Deadline(30))
+    transport = bind(wire, stack.around_the_network(), stack, World(monotonic=clock))
+
+    class Dawdling(httpx.Auth):
+        requires_response_body = True
+
+        def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+            yield request
+            clock.pass_(pause)
+            request.headers["authorization"] = "word"
+            yield request
+
+    with httpx.Client(transport=transport, auth=Dawdling()) as client:
+        if sent == 1:
+            with pytest.raises(DeadlineExceededError):
+                client.get("http://foundry.local/")
+        else:
+            assert client.get("http://foundry.local/").status_code == 200
+    assert len(wire.script.requests) == sent
 
 
 @pytest.mark.anyio
