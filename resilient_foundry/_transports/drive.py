@@ -88,6 +88,10 @@ _PHASES = {
 }
 
 
+_ASKED_MOST = frozenset({Now, Tell, Watch, History, RetryMode, Remember, Draw, Today, Listen, Pace})
+"""What is answered at once. A call asks for about ten of these: they are not to be looked for among all others first."""
+
+
 @dataclass(frozen=True, slots=True)
 class World:
     """Time and chance, as they are; tests hand in others."""
@@ -353,6 +357,8 @@ class SyncDriver(_Driver):
 
     def answer(self, effect: Effect) -> Any:
         """Do what was asked."""
+        if type(effect) in _ASKED_MOST:
+            return self.at_once(effect)
         match effect:
             case Send():
                 return self.send(effect.request)
@@ -540,6 +546,8 @@ class AsyncDriver(_Driver):
 
     async def answer(self, effect: Effect) -> Any:
         """Do what was asked."""
+        if type(effect) in _ASKED_MOST:
+            return self.at_once(effect)
         match effect:
             case Send():
                 return await self.send(effect.request)
@@ -576,7 +584,8 @@ class AsyncDriver(_Driver):
         idle = request.extensions.get(IDLE)
         request, attempt, live, began = self.begin(request)
         for scope, moment in self.shared.scopes:
-            scope.deadline = moment + _GRACE
+            if scope.deadline != moment + _GRACE:  # setting a timer anew takes some microseconds
+                scope.deadline = moment + _GRACE
         self.unanswered.add(attempt.number)
         try:
             response = await self.inner.handle_async_request(request)
