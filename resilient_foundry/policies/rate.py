@@ -4,6 +4,9 @@ Each call moves on the moment at which all calls so far are due, by one interval
 what may be sent in one burst, has come (ITU-T I.371; the bucket of tokens is the same thing seen from the other side).
 Who comes too early stands in line and is told its moment, which it sleeps for by itself: nobody waits for another to
 wake up. A moment that a server named holds the whole line back.
+
+Who leaves takes no lock that it would have to wait for, as in a gate: a collector may find a call that waits, in the
+middle of any of the methods below.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 
 from resilient_foundry.signal import Signal
@@ -51,9 +54,13 @@ class Line:
         self._due = -math.inf
         self._held = -math.inf
         self._asked = self._spread = 0.0
-        self._waiting: dict[Turn, None] = {}
-        self._lock = threading.Lock()
         self._owner = os.getpid()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: dict[Turn, None] = {}
+        self._left: deque[Turn] = deque()
 
     @property
     def waiting(self) -> int:
@@ -83,19 +90,13 @@ class Line:
                 turn.planned = moment
                 turn.signal = Signal()
             wake = self._earlier()
-        _give(wake)
+        self._wake(wake)
         return moment
 
     def leave(self, turn: Turn) -> None:
         """The caller doesn't wait any more; or it went, and sent nothing: its turn is another's."""
-        with self._locked():
-            if turn in self._waiting:
-                del self._waiting[turn]
-            elif turn.went is not None and turn.went >= self._held:
-                self._due -= self._interval
-            turn.went = None
-            wake = self._earlier()
-        _give(wake)
+        self._left.append(turn)
+        self._take_out()
 
     def hold(self, now: float, seconds: float) -> bool:
         """Let nobody go for so many seconds. Whether that is news: no hold is in force, or only a shorter one was."""
@@ -109,7 +110,7 @@ class Line:
                 self._due = max(self._due, self._held + self._in_advance)  # they come one by one, and in no burst
                 late = enumerate(self._waiting)
                 wake = [turn.signal for place, turn in late if self._moment(place, turn, now) > turn.latest]
-        _give(wake)
+        self._wake(wake)
         return news
 
     def is_held(self, now: float) -> bool:
@@ -138,14 +139,34 @@ class Line:
 
     def _locked(self) -> threading.Lock:
         if self._owner != os.getpid():  # at the fork another thread may have held the lock; who waits, waits there
-            self._lock, self._owner, self._waiting = threading.Lock(), os.getpid(), {}
+            self._begin()
+            self._owner = os.getpid()  # last: until then each thread of the child begins anew
         return self._lock
 
+    def _take_out(self) -> None:
+        """Take out who left, unless somebody else is at it, who looks once more when they are done."""
+        lock = self._locked()
+        while self._left and lock.acquire(blocking=False):
+            try:
+                while self._left:
+                    turn = self._left.popleft()
+                    if turn in self._waiting:
+                        del self._waiting[turn]
+                    elif turn.went is not None and turn.went >= self._held:
+                        self._due -= self._interval
+                    turn.went = None
+                wake = self._earlier()
+            finally:
+                lock.release()
+            for signal in wake:
+                signal.give()
 
-def _give(signals: list[Signal]) -> None:
-    """Wake them, when no lock is held: listeners are called from here."""
-    for signal in signals:
-        signal.give()
+    def _wake(self, signals: list[Signal]) -> None:
+        """When no lock is held: listeners are called from here."""
+        for signal in signals:
+            signal.give()
+        if self._left:
+            self._take_out()
 
 
 class Lines:

@@ -66,6 +66,7 @@ class RateLimit:
         number("RateLimit.longest_hold", self.longest_hold, above=0.0)
         count("RateLimit.max_origins", self.max_origins)
         interval = self.per / self.rate if self.rate is not None else 0.0
+        number("RateLimit.per / RateLimit.rate", interval)
         object.__setattr__(self, "lines", Lines(lambda: Line(interval, self.burst), self.max_origins))
 
     def flow(self, request: Request, proceed: Proceed) -> Flow[Response]:
@@ -78,12 +79,13 @@ class RateLimit:
         until = shared_of(request).until
         turn = Turn(latest=self._latest(entered, until), draw=(yield from draw()))
         ledger = yield from history()
-        sent = len(ledger.attempts)
+        sent: int | None = None
         try:
             yield from _turn(line, turn, name, entered, until)
+            sent = len(ledger.attempts)  # looked at only now: requests beside this one write into the same ledger
             response = yield from proceed(request)
         finally:
-            if len(ledger.attempts) == sent:
+            if sent is None or len(ledger.attempts) == sent:
                 line.leave(turn)
         asked = yield from self._asked(response)
         if asked and line.hold((yield from now()), asked):

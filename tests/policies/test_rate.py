@@ -1,6 +1,7 @@
 """Whose turn it is under a rate, and when."""
 
 import os
+import threading
 from itertools import pairwise
 
 import pytest
@@ -142,6 +143,25 @@ def test_leaving_twice_gives_one_turn_back() -> None:
     line.leave(went)
     line.leave(went)
     assert moments(line, 10, 2) == [10, 11]
+
+
+def test_who_is_found_by_a_collector_leaves_without_waiting_for_a_lock() -> None:
+    """It may run while this very thread is inside; who left is taken out a moment later."""
+    line = Line(1)
+    moments(line, 10, 1)
+    (lost, _), (waiting, _) = asks(line, 10), asks(line, 10)
+
+    class FindsAnother(Turn):
+        def __hash__(self) -> int:
+            line.leave(lost)
+            return id(self)
+
+    thread = threading.Thread(target=line.ask, args=(FindsAnother(), 10), daemon=True)
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert line.waiting == 2
+    assert woken(waiting)
 
 
 def test_who_sleeps_through_its_moment_holds_nobody_up() -> None:

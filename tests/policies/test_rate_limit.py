@@ -16,6 +16,7 @@ from resilient_foundry import (
     CircuitBreaker,
     CircuitOpenError,
     Deadline,
+    Hedge,
     RateLimit,
     RateLimitError,
     Retry,
@@ -296,6 +297,17 @@ def test_a_name_for_one_call_does_not_change_its_turn() -> None:
     assert elapsed(RateLimit(2), calls=2, options=CallOptions(name="chat")) == [0, 0.5]
 
 
+# Side by side
+
+
+def test_a_request_that_lost_a_race_while_it_waited_takes_no_turn() -> None:
+    """The one beside it was sent, and is in the same ledger. Else all later calls would wait for one that is gone."""
+    limit, clock = RateLimit(1, per=10), VirtualTime()
+    rehearse(limit, ok(), url=URL, clock=clock)
+    assert rehearse(Stack(Hedge(1), limit), ok(after=1), url=URL, clock=clock).elapsed == 11
+    assert rehearse(limit, ok(), url=URL, clock=clock).elapsed == 9
+
+
 # Settings
 
 
@@ -305,6 +317,7 @@ def test_a_name_for_one_call_does_not_change_its_turn() -> None:
         (lambda: RateLimit(0), r"RateLimit\.rate is more than 0, not 0"),
         (lambda: RateLimit(math.inf), r"RateLimit\.rate is a finite number, not inf"),
         (lambda: RateLimit("10"), r"RateLimit\.rate is a number, not '10'"),  # type: ignore[arg-type]
+        (lambda: RateLimit(1e-300, per=1e300), r"RateLimit\.per / RateLimit\.rate is a finite number, not inf"),
         (lambda: RateLimit(1, per=0), r"RateLimit\.per is more than 0, not 0"),
         (lambda: RateLimit(1, burst=0), r"RateLimit\.burst is at least 1, not 0"),
         (lambda: RateLimit(1, burst=1.5), r"RateLimit\.burst is a whole number, not 1\.5"),  # type: ignore[arg-type]
