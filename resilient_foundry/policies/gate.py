@@ -166,26 +166,21 @@ class Gate:
         return value
 
     def snapshot(self, now: float | None = None) -> Snapshot:
-        """What it knows; with `now`, those whose time is up by then linger no more."""
-        woken: list[Signal] = []
+        """What it knows; with `now`, those whose time is up by then are not counted. It changes nothing."""
         with self._locked():
-            if now is not None:
-                self._sweep(now, woken)
-            seen = self._seen()
-        self._wake(woken)
+            lingering = sum(now is None or now < until for until, _, _ in self._lingering)
+            seen = Snapshot(self._limit, len(self._held) + lingering, len(self._waiting), lingering)
+        self._wake([])
         return seen
 
     @property
     def _in_use(self) -> int:
         return len(self._held) + len(self._lingering)
 
-    def _seen(self) -> Snapshot:
-        return Snapshot(self._limit, self._in_use, len(self._waiting), len(self._lingering))
-
     def _locked(self) -> threading.Lock:
         if self._owner != os.getpid():  # the calls that were under way are the parent's, and so is its lock
-            self._owner = os.getpid()
             self._begin()
+            self._owner = os.getpid()  # last: until then each thread of the child begins anew
         return self._lock
 
     def _take_back(self) -> None:

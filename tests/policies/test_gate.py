@@ -115,7 +115,7 @@ def test_one_that_comes_too_late_is_passed_over() -> None:
     gate = Gate(1, queue=10)
     (held,) = inside(gate)
     late, behind = outside(gate, until=5.0), outside(gate)
-    gate.snapshot(5.0)
+    gate.look(behind, 5.0)
     gate.leave(held)
     assert (late.standing, behind.standing) == (Standing.GONE, Standing.HELD)
     assert late.signal.is_given
@@ -157,6 +157,18 @@ def test_one_that_lingers_keeps_its_place_up_to_its_moment() -> None:
     assert gate.enter() is None
     assert gate.snapshot(6.9) == (1, 1, 0, 1)
     assert gate.snapshot(7.0) == (1, 0, 0, 0)
+
+
+def test_whoever_looks_with_a_wrong_clock_changes_nothing() -> None:
+    """The wall clock, say, by which everybody inside and outside would be late for ever."""
+    gate = Gate(1, queue=10)
+    (held,) = inside(gate)
+    waiting = outside(gate, until=20.0)
+    gate.snapshot(1.7e9)
+    gate.leave(held, until=7.0)
+    assert gate.look(waiting, 6.0) == 7.0
+    gate.look(waiting, 7.0)
+    assert waiting.standing is Standing.HELD
 
 
 def test_whoever_waits_is_let_in_when_the_time_of_one_that_lingers_is_up() -> None:
@@ -307,7 +319,7 @@ class AnyHistory(RuleBasedStateMachine):
     def teardown(self) -> None:
         for place in self.places:
             self.gate.leave(place)
-        self.gate.snapshot(self.now + 100)
+        self.gate.look(Place(), self.now + 100)
         assert self.gate.is_idle
 
 
