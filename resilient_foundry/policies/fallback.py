@@ -30,6 +30,8 @@ _BODY_OF_A_FAILURE = 64 * 1024
 """Bytes read of an answer that may have to be shown after all, when its connection is long in other hands."""
 _FAILURES = 400
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_NOT_DONE_HERE = frozenset({307, 308})
+"""After these the same request is to be made elsewhere; the others may follow what was done (RFC 9110 section 15.4)."""
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -133,7 +135,8 @@ class _Call:
             return response
         if verdict is Verdict.CALLER and target is None:
             return response
-        return _Failure(reason, Fault.UNKNOWN if verdict is Verdict.SERVER else Fault.UNSENT, response)
+        acted = verdict is Verdict.SERVER or (verdict is Verdict.GOOD and response.status_code not in _NOT_DONE_HERE)
+        return _Failure(reason, Fault.UNKNOWN if acted else Fault.UNSENT, response)
 
     def _judged(self, response: Response) -> Flow[tuple[str, Verdict]]:
         status, headers = response.status_code, response.headers

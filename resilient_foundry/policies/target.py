@@ -124,7 +124,8 @@ def _check_url(url: str) -> None:
 
 def _parts(url: object) -> SplitResult | None:
     try:
-        parts = urlsplit(url) if isinstance(url, str) and url.isascii() else None
+        legible = isinstance(url, str) and url.isascii() and url.isprintable() and " " not in url
+        parts = urlsplit(url) if isinstance(url, str) and legible else None
         if parts is not None and parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0:
             return parts
     except ValueError:  # a port that is no number, a bracket that is not closed

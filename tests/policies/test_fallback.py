@@ -218,6 +218,16 @@ def test_a_target_that_sends_the_client_elsewhere_is_passed_over() -> None:
     assert history.content == b"third"
 
 
+@pytest.mark.parametrize(("status", "may"), [(301, False), (302, False), (303, False), (307, True), (308, True)])
+def test_a_target_that_may_have_acted_before_it_sent_the_client_elsewhere_is_the_last_one(
+    status: int, may: bool
+) -> None:
+    """A form is answered with "303, see your order": two servers would both take it."""
+    redirect = Answer(status=status, headers={"location": "/orders/1"})
+    history = rehearse(Fallback(OTHER, THIRD), unsent(), redirect, ok(), url=URL, method="POST")
+    assert (history.sent, denied(history)) == ((3, []) if may else (2, ["not_repeatable"]))
+
+
 def test_a_redirect_of_the_same_origin_is_followed_as_ever() -> None:
     redirect = Answer(status=302, headers={"location": "/login"})
     assert rehearse(Fallback(Target(f"{MAIN}/v2")), busy(), redirect, url=URL).status == 302
@@ -357,7 +367,9 @@ def test_the_whole_body_is_sent_to_the_next_target() -> None:
 
 def was_not_processed(said: Said) -> bool:
     """Whether the server has done nothing, by all that this side can know."""
-    return said.error in UNSENT if isinstance(said, Failure) else said.status in BUSY
+    if isinstance(said, Failure):
+        return said.error in UNSENT
+    return said.status in BUSY or (said.status in range(400, 500) and said.status != 408)
 
 
 @given(call=CALLS, script=st.lists(WORLD, min_size=3, max_size=3), guarded=st.booleans())

@@ -203,6 +203,9 @@ def test_targets_are_values() -> None:
         (lambda: Target("http://other:port"), r"not 'http://other:port'"),
         (lambda: Target("http://other?key=1"), r"not 'http://other\?key=1'"),
         (lambda: Target("http://other#x"), r"not 'http://other#x'"),
+        (lambda: Target("http://ot her"), r"not 'http://ot her'"),
+        (lambda: Target("http://ot\ther"), r"not 'http://ot\\ther'"),
+        (lambda: Target("http://other/a\r\nb"), r"Target\.url is an absolute URL"),
         (lambda: Target("http://öther"), r"not 'http://öther'"),
         (lambda: Target(5274), r"not 5274"),  # type: ignore[arg-type]
         (lambda: Target(model=""), r"Target\.model is a text or None, not ''"),
