@@ -60,7 +60,7 @@ def judge_by_status(status: int, headers: Mapping[str, str], body: bytes) -> Ver
 
 def legible(headers: Mapping[str, str], body: bytes) -> bytes:
     """What a judge is shown of a body: all of it as it is, or nothing where it is compressed."""
-    return body if headers.get("content-encoding", "identity") in {"", "identity"} else b""
+    return body if not body or headers.get("content-encoding", "identity") in {"", "identity"} else b""
 
 
 _FAULTS_BY_NAME = {

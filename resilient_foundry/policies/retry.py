@@ -44,6 +44,8 @@ from resilient_foundry.policies.retry_after import retry_after
 _WORTH_IT = frozenset({408, 425, 429, 500, 502, 503, 504})
 _BODY_OF_A_FAILURE = 64 * 1024
 """Bytes read of an answer that is about to be thrown away: enough to keep its connection, and to show it after all."""
+_REFUSALS = 400
+"""RFC 9110 section 15."""
 _LONGEST_ASKED_FOR = 120.0
 """Seconds of Retry-After obeyed where no deadline bounds the call."""
 
@@ -199,8 +201,10 @@ class _Call:
         if last is not None and last.failed_in_its_body and last.verdict is not Verdict.CALLER and last.outcome:
             reason = last.outcome.value
             return reason if (yield from self._may_repeat(Fault.UNKNOWN, reason)) else None
+        if status < _REFUSALS:
+            return None
         told = headers.get("x-should-retry", "").strip().lower()
-        if status not in _WORTH_IT and not (told == "true" and status >= 400):  # noqa: PLR2004 - RFC 9110
+        if status not in _WORTH_IT and told != "true":
             return None
         reason = str(status)
         if told == "false":
