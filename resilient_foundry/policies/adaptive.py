@@ -12,7 +12,8 @@ call). The larger one is worth having if most of the difference became throughpu
   that queues, and no memory of better days (the "minimum latency" of Vegas and its kin) has to be forgotten.
 * Like is compared with like: each kind of call with itself, so that cheap and dear ones may be mixed.
 * Only calls count that went out at the limit: a client that does not use its limit learns nothing about a larger one.
-* A trial ends as soon as its result is beyond chance, and one that was refuted is repeated ever more rarely.
+* A trial ends as soon as its result is beyond chance, or when there are too few calls to fill what is tried; and one
+  that was refuted is repeated ever more rarely.
 * What is tried doubles while it succeeds, and halves when it fails, as a search for a bound does.
 
 It counts calls, not seconds, so it knows no clock. What is to be true of it is simulated in its tests. The three
@@ -39,6 +40,8 @@ _LONGEST = 32
 In between as much is seen of the settled limit. A round is as many calls as the limit, or `_FEWEST`."""
 _CLEAR_ENOUGH = 0.1
 """Standard error, as a share of the difference of the limits, at which what is not clear is as good as the other."""
+_UNUSED = 2
+"""Rounds in a row, at most, that a larger limit is on trial while fewer calls are under way than it allows."""
 _LONGEST_WAIT = 512
 """Rounds without a trial, at most, where it may begin: how long it takes to notice that a server bears more."""
 _PATIENCE = (2, 32)
@@ -198,6 +201,8 @@ class _Trial:
         self.direction = direction
         self.sample = _Sample()
         self.rounds = 1
+        self.unused = 0
+        """How many calls in a row went out while fewer were under way than it allows."""
 
     @property
     def is_due(self) -> bool:
@@ -228,13 +233,18 @@ class Search:
 
     def answered(self, seconds: float, *, kind: Hashable, load: int, epoch: int) -> bool:
         """A call that went out among `load` was answered after so many seconds; whether another limit was found."""
-        if epoch != self.epoch or load < self.limit:
+        if epoch != self.epoch:
+            return False
+        trial = self._trial if self._trial is not None and self.limit == self._trial.limit else None
+        if load < self.limit:
+            if trial is not None and self.limit > self.found:
+                self._is_unused(trial)
             return False
         value = max(seconds, _SHORTEST)
-        trial = self._trial
-        if trial is None or self.limit != trial.limit:
+        if trial is None:
             self._settle(kind, value)
             return False
+        trial.unused = 0
         trial.sample.add(kind, value)
         return trial.is_due and self._judge(trial)
 
@@ -331,6 +341,12 @@ class Search:
         this.reset(min(2 * jump, self.found))
         that.reset(max(1, jump // 2))  # the best one may have been jumped over
         that.wait = that.patience * trial.sample.number
+
+    def _is_unused(self, trial: _Trial) -> None:
+        """So many calls there are not: a trial that nothing could end would leave the larger limit in force."""
+        trial.unused += 1
+        if trial.unused >= _UNUSED * _round(trial.limit):
+            self._refuted(trial)
 
     def _refuted(self, trial: _Trial) -> None:
         """Try less; and of the least, more rarely."""

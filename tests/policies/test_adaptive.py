@@ -216,7 +216,17 @@ def test_does_not_grow_while_the_limit_is_not_used() -> None:
     """Three callers say nothing of what thirty would meet."""
     model = Model(lambda _: 64, callers=3).run(5000)
     assert max(model.found) <= 4
-    assert max(model.limits) <= 4
+    assert max(model.limits) <= 5
+
+
+@pytest.mark.parametrize(("slots", "callers"), [(2, 3), (4, 6), (4, 7), (16, 24), (16, 31)])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_larger_limit_that_nobody_uses_is_not_left_in_force(slots: int, callers: int, seed: int) -> None:
+    """Too few callers to fill it, and too many for the server: the trial of twice as many would never have an end."""
+    model = Model(lambda _: slots, callers=callers, seed=seed).run(4000)
+    assert model.search.found in range(slots - 1, slots + 2)
+    assert max(model.limits[2000:]) <= slots + max(1, slots // 4)
+    assert model.median_latency(2000) <= 1.1
 
 
 @pytest.mark.parametrize("seed", range(3))
