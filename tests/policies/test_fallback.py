@@ -290,6 +290,20 @@ def test_of_a_large_first_answer_the_beginning_is_kept_while_others_are_asked() 
     assert 64 * 1024 <= len(history.content) <= 120_000
 
 
+def test_a_first_answer_that_was_not_read_to_its_end_ends_with_an_error_of_the_library() -> None:
+    """Neither does half an answer look like a whole one, nor is it the caller's mistake to read it."""
+    for first in (
+        Answer(status=500, chunks=(b"x" * 60_000,) * 5),
+        Answer(status=503, headers={"content-type": "text/event-stream"}, chunks=(b"data: busy\n\n",)),
+    ):
+        history = rehearse(Fallback(OTHER), first, unsent(), url=URL)
+        assert history.status == first.status
+        assert isinstance(history.error, httpx.ReadError)
+        assert str(history.error) == f"this answer ({first.status}) was closed before its end, to ask other targets"
+        assert history.error.resilience is history.ledger  # type: ignore[attr-defined]  # every error carries its ledger
+        assert history.script.closed == {1: 1}
+
+
 def test_an_answer_is_closed_before_the_next_target_is_asked() -> None:
     """Its connection would be held for as long as the others take."""
     transport, seen = scripted(failed(), failed(), ok()), list[int]()
