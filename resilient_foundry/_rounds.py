@@ -11,6 +11,8 @@ from collections.abc import Callable
 
 _REST = 0.2
 """Seconds between two rounds, at least."""
+_LAST = 2.0
+"""Seconds that the end of the program waits for the last one, at most."""
 
 _logger = logging.getLogger("resilient_foundry")
 
@@ -19,8 +21,9 @@ class Rounds:
     """Runs a method of its owner, soon after `ask()` and at most every 0.2 s, in a daemon thread.
 
     The thread is there from the first `ask()` on, sleeps while nobody asks, ends with the owner, and is made anew in a
-    child process, after the owner's own method for that. What `go` raises is logged once, at WARNING, until it comes
-    through again: `where` can't be used, and what that means to those who are `alone`.
+    child process, after the owner's own method for that. What was asked for is still done when the program ends, if
+    that takes no more than two seconds. What `go` raises is logged once, at WARNING, until it comes through again:
+    `where` can't be used, and what that means to those who are `alone`.
     """
 
     def __init__(self, go: Callable[[], None], after_fork: Callable[[], None], *, where: str, alone: str) -> None:
@@ -85,9 +88,11 @@ class Rounds:
                     _logger.info("%s can be used again", self._where)
 
     def last(self) -> None:
-        """Before the program ends: what was asked for is done, where that is likely to succeed."""
-        if self._wanted.is_set() and not self._lost:
-            self.now()
+        """Before the program ends: what was asked for is done, where that is likely to succeed, and soon."""
+        thread = self._thread
+        if thread is not None and not self._lost and (self._wanted.is_set() or self._turn.locked()):
+            self._over.set()
+            thread.join(_LAST)
 
     def after_fork(self) -> None:
         """The thread stayed with the parent, and may have held the locks."""
@@ -98,14 +103,16 @@ class Rounds:
 
 
 def _run(rounds: weakref.ref[Rounds], wanted: threading.Event, over: threading.Event) -> None:
-    while not over.is_set():
+    while True:
         wanted.wait()
         here = rounds()
-        if here is None or over.is_set():
+        if here is None:
             return
+        last = over.is_set()
         here.now()
         del here  # or the owner would never be let go
-        over.wait(_REST)
+        if last or (over.wait(_REST) and not wanted.is_set()):
+            return
 
 
 def _kind(error: BaseException) -> str:

@@ -7,7 +7,7 @@ reconciled with what the shared storage holds:
   takes it over, and what was to be told of an earlier one is dropped;
 * so a storage that has forgotten an opening is reminded of it: an open circuit that anybody saw stays open;
 * closing is told, and taken over, where both mean the same opening;
-* failures add up, and are never fewer than they were because the storage was away.
+* failures add up, and are never fewer than they were because the storage was away or has forgotten them.
 
 That a process probes is its own affair: for the others the circuit is open until the probe has succeeded.
 """
@@ -46,7 +46,7 @@ class News:
 
 
 class Mirror(pybreaker.CircuitBreakerStorage):
-    """The storage of one circuit, in memory. `asked` is called whenever somebody looks at its state."""
+    """The storage of one circuit, in memory. `asked` is called when somebody looks at its state or changes it."""
 
     def __init__(self, name: str, asked: Callable[[], None]) -> None:
         super().__init__(name)
@@ -72,8 +72,7 @@ class Mirror(pybreaker.CircuitBreakerStorage):
     @property
     def state(self) -> str:
         """`closed`, `open` or `half-open`."""
-        self.is_due = True
-        self._asked()
+        self._ask()
         return self._state
 
     @state.setter
@@ -81,6 +80,7 @@ class Mirror(pybreaker.CircuitBreakerStorage):
         with self._lock:
             self._has_moved |= _shared(state) != _shared(self._state)
             self._state = state
+        self._ask()  # a hand has moved it without a look
 
     @property
     def opened_at(self) -> datetime | None:
@@ -124,6 +124,10 @@ class Mirror(pybreaker.CircuitBreakerStorage):
     def reset_success_counter(self) -> None:
         """It opened, or closed."""
         self._successes = 0
+
+    def _ask(self) -> None:
+        self.is_due = True
+        self._asked()
 
     # The others
 
@@ -171,7 +175,7 @@ class Mirror(pybreaker.CircuitBreakerStorage):
 
     def _count(self, held: Held, news: News) -> News:
         before = 0 if self._has_reset else held.failures
-        further = max(0, self._failures - before) if self._doubts else self._further
+        further = max(self._further, self._failures - before) if self._doubts else self._further
         self._failures = before + further
         return replace(news, reset=self._has_reset, failures=further)
 

@@ -13,14 +13,15 @@ def redis_storage(url: str, *, namespace: str = "resilient-foundry") -> SharedSt
 
     Nobody waits for Redis. Every decision is made on a copy in memory, which a thread keeps in step with Redis within
     some 0.2 s while circuits are in use; so the first call of a process goes by what the process knows itself. What is
-    shared: that a circuit is open, that it closed again, and failures in a row. Rates, the hand on a circuit, and how
-    long it stays open are each process's own, and so are probes: every process sends one in its own time.
+    shared: that a circuit opened or closed, also by hand, and failures in a row. Rates, that a hand holds it there, and
+    how long it stays open are each process's own, and so are probes: every process sends one in its own time.
 
     While Redis can't be reached, each process decides by itself; that is logged once, at WARNING, by the logger
     `resilient_foundry`. When it is back, an open circuit that anybody saw is still open, and no failure is forgotten.
     `storage.synchronise()` tells and takes over everything now, and blocks meanwhile.
 
-    It is pybreaker's own format, under `namespace`. Needs the extra `redis`; raises `MissingExtraError` without it.
+    It is pybreaker's own format, under `namespace`. Needs the extra `redis`; raises `MissingExtraError` without it, and
+    ValueError for a URL that can't be read. No error, log line or repr of ours tells its password.
     """
     # pybreaker imports redis wherever that is installed; see policies/breaker.py
     from resilient_foundry.policies.shared_storage import SharedStorage  # noqa: PLC0415

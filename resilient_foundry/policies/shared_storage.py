@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -32,6 +33,7 @@ class SharedStorage:
         retry: Any = require("redis.retry", extra="redis")
         backoff: Any = require("redis.backoff", extra="redis")
         self._namespace = namespace
+        where = _named(url)
 
         def connected() -> _Speaking:
             client = redis.Redis.from_url(
@@ -46,7 +48,7 @@ class SharedStorage:
         self._mirrors: weakref.WeakSet[Mirror] = weakref.WeakSet()
         self._begin()
         self._rounds = Rounds(
-            self._go, self._after_fork, where=_named(url), alone="circuits are decided in this process alone meanwhile"
+            self._go, self._after_fork, where=where, alone="circuits are decided in this process alone meanwhile"
         )
 
     def _begin(self) -> None:
@@ -149,6 +151,11 @@ class _Speaking:
 
 
 def _named(url: str) -> str:
-    """The Redis of a URL, without its password."""
-    parts = urlsplit(url)
-    return f"Redis at {parts.hostname}:{parts.port or 6379}" if parts.hostname else f"Redis at {parts.path}"
+    """The Redis of a URL, without its password; raises ValueError for a URL that can't be read, without it as well."""
+    with suppress(ValueError):  # whose words would tell what stands where a port is expected: a password with a slash
+        parts = urlsplit(url)
+        if parts.scheme == "unix":
+            return f"Redis at {parts.path}"
+        if "@" not in parts.path + parts.fragment:
+            return f"Redis at {parts.hostname or 'localhost'}:{parts.port or 6379}"
+    raise ValueError("the Redis URL can't be read; in a password, write / ? # [ ] @ as %2F %3F %23 %5B %5D %40")

@@ -61,12 +61,16 @@ def test_it_is_a_storage_like_pybreakers_own() -> None:
     assert breaker.current_state == "open"
 
 
-def test_looking_at_the_state_is_told_and_nothing_else() -> None:
-    looks: list[str] = []
-    one = Mirror("x", lambda: looks.append("look"))
+def test_who_looks_at_the_state_or_changes_it_has_it_brought_in_step() -> None:
+    """A hand changes it without a look, and without a call that would look later. A call that is counted has looked."""
+    asked: list[str] = []
+    one = Mirror("x", lambda: asked.append("asked"))
     one.increment_counter()
-    assert (one.counter, one.success_counter, one.opened_at, looks) == (0 + 1, 0, None, [])
-    assert (one.state, looks) == ("closed", ["look"])
+    assert (one.counter, one.success_counter, one.opened_at, asked) == (1, 0, None, [])
+    assert (one.state, asked) == ("closed", ["asked"])
+    one.is_due = False
+    one.state = "open"
+    assert (one.is_due, asked) == (True, ["asked", "asked"])
 
 
 def test_an_opening_that_was_forgotten_is_told_again() -> None:

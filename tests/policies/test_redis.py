@@ -5,6 +5,7 @@ import logging
 import os
 import threading
 import time
+import traceback
 import warnings
 import weakref
 from typing import Any
@@ -113,6 +114,21 @@ def test_a_probe_of_one_process_closes_the_circuit_of_all() -> None:
     meet(one, other)
     assert other.state == "closed"
     assert other.call(ok()) == 1
+
+
+@pytest.mark.usefixtures("server")
+def test_what_a_hand_did_in_one_process_is_told_without_a_call() -> None:
+    """Whoever opens it for all, from a console say, calls nobody afterwards."""
+    one, other = Process(VirtualTime()), Process(VirtualTime())
+    meet(one, other)
+    began = time.monotonic()
+    one.circuit.breaker.open()
+    while other.state != "open":
+        other.storage.synchronise()
+        assert time.monotonic() < began + 20, "nobody told it"
+    one.circuit.force_open()
+    meet(one, other)
+    assert (other.state, other.circuit.forced) == ("open", None)
 
 
 @pytest.mark.usefixtures("server")
@@ -248,6 +264,23 @@ def test_what_others_wrote_under_our_names_harms_no_call(
     assert client.get(f"{name}:state") == b"open"
 
 
+@pytest.mark.parametrize("forgets", [False, True])
+def test_failures_that_several_processes_saw_meanwhile_add_up(server: fakeredis.FakeServer, *, forgets: bool) -> None:
+    """None of them takes the others' for its own."""
+    one, other = Process(VirtualTime(), failures=4), Process(VirtualTime(), failures=4)
+    server.connected = False
+    for each in (one, other):
+        each.call(failed())
+        each.call(failed())
+    meet(one, other)
+    server.connected = True
+    if forgets:
+        client: Any = fakeredis.FakeRedis(server=server)
+        client.flushall()
+    meet(one, other)
+    assert (one.circuit.breaker.fail_counter, other.circuit.breaker.fail_counter) == (4, 4)
+
+
 def test_failures_are_not_forgotten_though_redis_forgot_them(server: fakeredis.FakeServer) -> None:
     one = Process(VirtualTime(), failures=4)
     one.call(failed())
@@ -372,3 +405,30 @@ def test_circuits_that_are_dropped_are_synchronised_no_more() -> None:
 def test_a_url_that_is_none_is_named_at_once() -> None:
     with pytest.raises(ValueError, match="Redis URL"):
         redis_storage("127.0.0.1:6379")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://:hid/den@127.0.0.1/0",
+        "redis://:hid#den@127.0.0.1/0",
+        "redis://:hid?den@127.0.0.1/0",
+        "redis://:hid[den@127.0.0.1/0",
+        "redis://:12/hidden@127.0.0.1/0",
+        "redis://127.0.0.1:hidden/0",
+    ],
+)
+def test_a_url_that_cannot_be_read_is_refused_without_its_password(url: str) -> None:
+    """The standard library's own message quotes what stands where a port is expected."""
+    with pytest.raises(ValueError, match="can't be read") as refused:
+        redis_storage(url)
+    shown = "".join(traceback.format_exception(refused.value))
+    assert not any(part in shown for part in ("'hid", "hidden'", "den@"))
+    assert refused.value.__context__ is None
+
+
+@pytest.mark.usefixtures("server")
+def test_neither_storage_nor_breaker_shows_the_password() -> None:
+    storage = redis_storage(REDIS)
+    breaker = CircuitBreaker(storage=storage)
+    assert "secret" not in f"{storage!r} {breaker!r} {breaker.circuit(URL)!r}"
