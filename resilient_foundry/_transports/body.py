@@ -220,7 +220,7 @@ _lost: deque[Body] = deque()
 def settle_the_lost() -> None:
     """End what nobody closed before it was collected: its permits are given back here, and not in the collector."""
     while _lost:
-        with contextlib.suppress(IndexError):  # another thread was faster
+        with contextlib.suppress(Exception):  # another thread was faster; or a watcher failed, of another call
             _lost.popleft().finish(Outcome.ABANDONED)
 
 
@@ -287,6 +287,7 @@ class SyncBody(_Stream):
             raise seen from error
         if chunk is None:
             body.finish(Outcome.COMPLETE)
+            body.is_over()  # raises where it was closed meanwhile, from elsewhere
         else:
             body.arrived(chunk)
         return chunk
@@ -355,6 +356,7 @@ class AsyncBody(_Stream):
             raise seen from error
         if chunk is None:
             body.finish(Outcome.COMPLETE)
+            body.is_over()  # raises where it was closed meanwhile, from elsewhere
         else:
             body.arrived(chunk)
         return chunk

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import math
 import random
 import threading
 import time
@@ -89,7 +90,7 @@ _PHASES = {
 
 
 _ASKED_MOST = frozenset({Now, Tell, Watch, History, RetryMode, Remember, Draw, Today, Listen, Pace})
-"""What is answered at once. A call asks for about ten of these: they are not to be looked for among all others first."""
+"""What is answered at once. A call asks for some ten of these: they are not to be looked for among all others first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +183,7 @@ class _Driver:
         late = carried is not None and carried + _BETWEEN_LEGS <= self.clock()
         if late or shared.answered is None or shared.answered == _looks(request):
             carried, shared.retries = None, 0  # no leg, but another call
-        shared.until = carried
+        shared.until, shared.moment = carried, math.inf
         shared.carried = shared.answered = None
         return shared
 

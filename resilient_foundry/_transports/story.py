@@ -20,23 +20,32 @@ class SyncStory:
         self._opened = [source]
         self._driver = driver.closing_into(self._opened)  # what is asked for here is closed here
         self._flow = story(source)
+        self._is_closed = False
 
     def __iter__(self) -> SyncStory:
         return self
 
     def __next__(self) -> bytes:
-        chunk: bytes | None = self._driver.run(self._flow, up_to_a_chunk=True)
+        try:
+            chunk: bytes | None = self._driver.run(self._flow, up_to_a_chunk=True)
+        finally:
+            if self._is_closed:  # meanwhile, by another thread; an answer may have come after that
+                self._close_all()
         if chunk is None:
             raise StopIteration
         return chunk
 
     def close(self) -> None:
         """End the story, and close what it read."""
+        self._is_closed = True
         try:
             self._flow.close()
         finally:
-            for stream in self._opened:
-                self._driver.throw_away(stream)
+            self._close_all()
+
+    def _close_all(self) -> None:
+        for stream in self._opened:
+            self._driver.throw_away(stream)
 
 
 class AsyncStory:
@@ -46,18 +55,24 @@ class AsyncStory:
         self._opened = [source]
         self._driver = driver.closing_into(self._opened)  # what is asked for here is closed here
         self._flow = story(source)
+        self._is_closed = False
 
     def __aiter__(self) -> AsyncStory:
         return self
 
     async def __anext__(self) -> bytes:
-        chunk: bytes | None = await self._driver.run(self._flow, up_to_a_chunk=True)
+        try:
+            chunk: bytes | None = await self._driver.run(self._flow, up_to_a_chunk=True)
+        finally:
+            if self._is_closed:  # meanwhile, by another task; an answer may have come after that
+                await self._driver.throw_all_away()
         if chunk is None:
             raise StopAsyncIteration
         return chunk
 
     async def aclose(self) -> None:
         """End the story, and close what it read."""
+        self._is_closed = True
         try:
             if not (isinstance(self._flow, GeneratorType) and self._flow.gi_running):
                 self._flow.close()  # where another task is reading, it ends by the error that its read gets

@@ -14,10 +14,10 @@ import anyio.lowlevel
 import pytest
 
 from resilient_foundry import Backoff, CircuitBreaker, Deadline, Retry, Stack, StreamGuard
-from resilient_foundry.events import AttemptAnswered, Event, Outcome
+from resilient_foundry.events import AttemptAnswered, BodyEnd, Event, Outcome
 from resilient_foundry.faults import Verdict
-from resilient_foundry.flow import Flow, Proceed, Request, Response, listen
-from resilient_foundry.testing import ok, rehearse
+from resilient_foundry.flow import Flow, Proceed, Request, Response, listen, watch
+from resilient_foundry.testing import ok, rehearse, scripted
 from tests.servers import Conversation, Server, closed_port, replies, says_nothing
 from tests.ways import LIBRARIES, Way, assert_nothing_is_under_way, ledger_of, over
 
@@ -189,6 +189,34 @@ def test_a_synchronous_response_that_is_dropped_unclosed_does_no_work_when_colle
         assert ledger.attempts[0].outcome is None
         rehearse(Retry(), ok())
         assert ledger.attempts[0].outcome is Outcome.ABANDONED
+
+
+class Forgetful:
+    """A policy of the user's own, whose watcher has a mistake in it."""
+
+    def flow(self, request: Request, proceed: Proceed) -> Flow[Response]:
+        """Watch."""
+        response = yield from proceed(request)
+        yield from watch(response, self)
+        return response
+
+    def chunk(self, data: bytes, at: float) -> None:
+        """Nothing to do."""
+
+    def ended(self, end: BodyEnd, at: float) -> BodyEnd:
+        """Fail."""
+        del end, at
+        raise ZeroDivisionError
+
+
+def test_the_mistake_of_a_watcher_of_a_lost_answer_is_not_met_by_another_call(way: Way) -> None:
+    """Whoever calls next settles what was lost, and has no part in what goes wrong with it."""
+    client = way.client(Stack(Forgetful()), scripted(ok(), module=way.library))
+    response = client.send(client.build("GET", "http://foundry.local/"), stream=True)
+    with pytest.warns(ResourceWarning, match="attempt 1 .* was never closed"):  # noqa: PT031 - either may
+        del response
+        gc.collect()
+    assert way.client(Stack(), scripted(ok(), module=way.library)).get("http://foundry.local/").status_code == 200
 
 
 def test_a_read_that_timed_out_frees_its_connection(way: Way) -> None:

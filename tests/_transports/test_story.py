@@ -306,6 +306,28 @@ def test_an_answer_that_a_story_asked_for_is_closed_with_it(way: Way) -> None:
         assert_nothing_is_under_way(client.transport)
 
 
+def test_what_a_story_is_given_after_its_body_was_closed_from_elsewhere_is_closed_too(way: Way) -> None:
+    """One reads, another presses stop: no connection stays busy, and the reader is not told that this was all."""
+    closed = Gate()
+
+    def answers_late(talk: Conversation) -> None:
+        closed.wait()
+        begins(talk)
+
+    with Server(script(breaks_in_the_middle, answers_late)) as server:
+        client = way.client(Stack(Teller(asks_again)))
+        with client.stream("GET", server.url) as streamed:
+            assert streamed.next() == b"one "
+            with way.meanwhile(streamed.next) as reading:
+                server.wait_for(requests=2)
+                way.run(way.method(streamed.response, "close"))
+                closed.open()
+            with pytest.raises(way.library.StreamClosed):
+                reading.result()
+        server.wait_until_closed(2)
+        assert_nothing_is_under_way(client.transport)
+
+
 def test_a_guard_further_out_holds_what_is_told(way: Way) -> None:
     """It reads the story before the caller does."""
 
