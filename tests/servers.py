@@ -335,9 +335,11 @@ class Server(Listener):
 
 
 def closed_port() -> str:
-    """The URL of a port on which nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
+    """The URL of a port on which nobody listens, nor ever will: a socket that stays is bound to it."""
+    taken = socket.socket()
+    taken.bind(("127.0.0.1", 0))
+    port: int = taken.getsockname()[1]
+    taken.detach()
     return f"http://127.0.0.1:{port}"
 
 
