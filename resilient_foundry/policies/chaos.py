@@ -47,6 +47,8 @@ _STREAM_FAULTS = ("cut", "truncated", "stalled", "error")
 _NO_BODY = frozenset({101, 204, 304})
 """RFC 9110 section 6.4.1; after 101 follows another protocol."""
 _ERROR_EVENT = b'data: {"error": {"message": "chaos", "type": "server_error"}}\n\n'
+_LARGEST_STATUS = 599
+"""RFC 9110 section 15."""
 _WHOLE = 1 + 1e-9
 """Shares that are meant to be all of it may add up to a little more, as ten times 0.1 does."""
 
@@ -123,12 +125,17 @@ class Chaos:
             raise ValueError(f"the rates of Chaos add up to 1 at most, not to {sum(rates):g}")
         _some("Chaos.errors", self.errors, tuple(_PHASES))
         _some("Chaos.stream_faults", self.stream_faults, _STREAM_FAULTS)
-        if not self.statuses:
-            raise ValueError("Chaos.statuses names at least one status")
+        statuses: object = self.statuses
+        if not (isinstance(statuses, (tuple, list)) and statuses):
+            raise ValueError(f"Chaos.statuses names at least one status, such as (503,), not {self.statuses!r}")
         for status in self.statuses:
             count("Chaos.statuses", status, at_least=200)
+            if status > _LARGEST_STATUS:
+                raise ValueError(f"Chaos.statuses is at most {_LARGEST_STATUS}, not {status!r}")
         if self.retry_after is not None:
             number("Chaos.retry_after", self.retry_after, at_least=0.0)
+        if isinstance(self.latency, tuple) and len(self.latency) != 2:  # noqa: PLR2004 - the shortest and the longest
+            raise ValueError(f"Chaos.latency is a number of seconds or two of them, not {self.latency!r}")
         shortest, longest = _span(self.latency)
         number("Chaos.latency", shortest, at_least=0.0)
         number("Chaos.latency", longest, at_least=shortest)
@@ -150,7 +157,7 @@ class Chaos:
             return (yield from self._lose(request, proceed, _one_of(self.errors, draws)))
         chance -= self.error_rate
         if chance < self.status_rate:
-            return (yield from self._answer(_one_of(self.statuses, draws)))
+            return (yield from self._answer(request, _one_of(self.statuses, draws)))
         chance -= self.status_rate
         if chance < self.latency_rate:
             shortest, longest = _span(self.latency)
@@ -161,7 +168,7 @@ class Chaos:
             return (yield from proceed(request))
         chance -= self.latency_rate
         response = yield from proceed(request)
-        if chance < self.stream_rate and request.method != "HEAD" and response.status_code not in _NO_BODY:
+        if chance < self.stream_rate and _has_a_body(request, response.status_code):
             breaking = _Breaking(self, request, response, _one_of(self.stream_faults, draws))
             yield from alter(response, breaking.story)
         return response
@@ -176,10 +183,10 @@ class Chaos:
             yield from sleep(limit or 0.0)
         return (yield from fail(error, f"chaos: {error}"))
 
-    def _answer(self, status: int) -> Flow[Response]:
+    def _answer(self, request: Request, status: int) -> Flow[Response]:
         yield from tell(ChaosInjected(f"status {status}"))
         headers = {} if self.retry_after is None else {"retry-after": f"{self.retry_after:g}"}
-        return (yield from respond(status, headers, b"chaos"))
+        return (yield from respond(status, headers, b"chaos" if _has_a_body(request, status) else b""))
 
 
 class _Breaking:
@@ -209,6 +216,10 @@ class _Breaking:
             yield from _wait(self._policy.stall, self._limit, self._until)
             while (chunk := (yield from pull(source))) is not None:
                 yield from give(chunk)
+
+
+def _has_a_body(request: Request, status: int) -> bool:
+    return request.method != "HEAD" and status not in _NO_BODY
 
 
 def _wait(seconds: float, limit: float | None, until: float | None) -> Flow[None]:

@@ -109,6 +109,12 @@ def test_answers_with_a_status_instead_of_sending() -> None:
     assert injected(history) == ["status 429"]
 
 
+@pytest.mark.parametrize(("method", "status"), [("HEAD", 503), ("GET", 204), ("GET", 304)])
+def test_an_answer_that_has_no_body_is_given_none(method: str, status: int) -> None:
+    history = rehearse(Chaos(on=True, status_rate=1, statuses=(status,)), method=method)
+    assert (history.status, history.content) == (status, b"")
+
+
 def test_waits_before_sending() -> None:
     history = rehearse(Chaos(on=True, latency_rate=1, latency=3), ok())
     assert (history.status, history.elapsed) == (200, 3.0)
@@ -280,8 +286,11 @@ def test_stands_innermost() -> None:
         ({"stream_faults": ("fire",)}, "Chaos.stream_faults are some of cut, .*not 'fire'"),
         ({"statuses": ()}, "Chaos.statuses names at least one status"),
         ({"statuses": (100,)}, "Chaos.statuses is at least 200"),
+        ({"statuses": (600,)}, "Chaos.statuses is at most 599, not 600"),
+        ({"statuses": 503}, r"Chaos.statuses names at least one status, such as \(503,\), not 503"),
         ({"retry_after": -1}, "Chaos.retry_after is at least 0"),
         ({"latency": (2, 1)}, "Chaos.latency is at least 2"),
+        ({"latency": (1, 2, 3)}, r"Chaos.latency is a number of seconds or two of them, not \(1, 2, 3\)"),
         ({"latency": -1}, "Chaos.latency is at least 0"),
         ({"seed": -1}, "Chaos.seed is at least 0"),
         ({"stream_after": -1}, "Chaos.stream_after is at least 0"),
