@@ -110,12 +110,15 @@ class Finding:
         there = origin(request.url)
         if there not in map(origin, filter(None, (self.session.url, *self.session.former))):
             return None  # another target of the caller's own stack
+        was_lost = self.session.lost == there
         if isinstance(failure, CircuitOpenError):
-            return there if self.session.lost == there else None
-        refused = (
-            isinstance(failure, Exception)
-            and fault_of(failure) is Fault.UNSENT
-            and any(kind.__name__ == "ConnectError" for kind in type(failure).__mro__)
+            return there if was_lost else None
+        if not isinstance(failure, Exception):
+            if was_lost:  # it came back where it was
+                self.session.lost = None
+            return None
+        refused = fault_of(failure) is Fault.UNSENT and any(
+            kind.__name__ == "ConnectError" for kind in type(failure).__mro__
         )
         return there if refused else None
 

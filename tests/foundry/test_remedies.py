@@ -582,6 +582,22 @@ def test_a_circuit_that_opened_for_another_reason_is_left_alone() -> None:
     assert (call().sent, remedies(call().ledger)) == (0, [])
 
 
+def test_a_service_that_came_back_where_it_was_is_not_looked_for_when_its_circuit_opens_later() -> None:
+    """Nobody would fail fast while a command is asked."""
+    knows, clock = manager(), VirtualTime()
+    knows.urls = ["http://127.0.0.1:1"]
+    finding = Finding(known(url="http://127.0.0.1:1"), partial(Inspection, knows))
+    stack = Stack(Remedy(finding, pause=2), CircuitBreaker(failures=2))
+    call = partial(rehearse, stack, url="http://127.0.0.1:1/v1/models", clock=clock)
+    assert len(remedies(call(unsent()).ledger)) == 1
+    call(ok())
+    clock.pass_(3)
+    for _ in range(2):
+        call(failed(500))
+    history = call()
+    assert (history.sent, remedies(history.ledger)) == (0, [])
+
+
 def test_a_url_that_was_given_is_left_only_where_that_is_wanted(sync: Way, commanded: Callable[[str], None]) -> None:
     """It is what the user wants; the local service may be another one."""
     server = Two(loaded=[PHI])
