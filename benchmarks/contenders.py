@@ -5,8 +5,10 @@ None of them ever has anything to do but look: every answer is good and comes at
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
+from typing import Any
 
+from benchmarks.server import EVENTS
 from resilient_foundry import (
     AdaptiveLimit,
     AttemptTimeout,
@@ -32,6 +34,8 @@ EMPTY = "Stack()"
 STANDARD = "Stack.standard()"
 INFERENCE = "Stack.inference()"
 ALL = "all together"
+FOR_STREAMS = (EMPTY, "StreamGuard()", STANDARD, INFERENCE, ALL)
+"""Those for which it makes a difference whether the answer is a stream of events."""
 
 _RATE = 1e6
 """Calls a second: more than there are."""
@@ -127,6 +131,23 @@ def contenders(colour: str) -> dict[str, Make]:
 def parts(name: str, colour: str) -> tuple[str, ...]:
     """The contenders of which this one is made."""
     return tuple(part for part in PARTS.get(name, ()) if part in contenders(colour))
+
+
+def from_memory(module: Any, colour: str) -> Any:  # a library, and a transport of it
+    """A transport that answers at once, `/events` with a stream of events in as many chunks."""
+    events: Callable[[Iterable[bytes]], Any] = iter if colour == "sync" else _one_by_one
+
+    def answer(request: Any) -> Any:
+        if request.url.path == "/events":
+            return module.Response(200, headers={"Content-Type": "text/event-stream"}, content=events(EVENTS))
+        return module.Response(200, content=b"ok")
+
+    return module.MockTransport(answer)
+
+
+async def _one_by_one(events: Iterable[bytes]) -> AsyncGenerator[bytes]:
+    for event in events:
+        yield event
 
 
 def _alone(make: Callable[[], Policy]) -> Make:

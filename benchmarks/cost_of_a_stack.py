@@ -17,15 +17,15 @@ import gc
 import json
 import time
 import warnings
-from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.contenders import ALL, EMPTY, INFERENCE, STANDARD, Make, contenders
-from benchmarks.server import EVENTS, loopback
+from benchmarks.contenders import ALL, FOR_STREAMS, STANDARD, Make, contenders, from_memory
+from benchmarks.server import loopback
 from resilient_foundry._extras import require
 
 BARE = "bare client"
@@ -39,7 +39,7 @@ class Place:
     requests: int
     """In a block: a millisecond or two of them, so that few blocks are interrupted by whatever else runs."""
     path: str = "/"
-    only: frozenset[str] | None = None
+    only: tuple[str, ...] | None = None
     """The contenders for which it matters, where not all of them run."""
 
     def contenders(self, colour: str) -> dict[str, Make | None]:
@@ -48,12 +48,11 @@ class Place:
         return {BARE: None} | {name: stacks[name] for name in stacks if self.only is None or name in self.only}
 
 
-_FOR_STREAMS = frozenset({EMPTY, "StreamGuard()", STANDARD, INFERENCE, ALL})
 PLACES = {
     "memory": Place(10),
     "loopback": Place(5),
-    "memory, a stream": Place(5, "/events", _FOR_STREAMS),
-    "loopback, a stream": Place(5, "/events", _FOR_STREAMS),
+    "memory, a stream": Place(5, "/events", FOR_STREAMS),
+    "loopback, a stream": Place(5, "/events", FOR_STREAMS),
 }
 
 
@@ -240,19 +239,7 @@ def _transport(module: Any, place: str, colour: str) -> Any:
     if place.startswith("loopback"):
         kind = module.HTTPTransport if colour == "sync" else module.AsyncHTTPTransport
         return kind(verify=False)  # no TLS here, and certificates take long to load
-    events = iter if colour == "sync" else _events
-
-    def answer(request: Any) -> Any:
-        if request.url.path == "/":
-            return module.Response(200, content=b"ok")
-        return module.Response(200, headers={"Content-Type": "text/event-stream"}, content=events(EVENTS))
-
-    return module.MockTransport(answer)
-
-
-async def _events(events: Sequence[bytes]) -> AsyncGenerator[bytes]:
-    for event in events:
-        yield event
+    return from_memory(module, colour)
 
 
 @contextmanager

@@ -18,59 +18,60 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from benchmarks.contenders import EMPTY, STANDARD, Make, contenders
+from benchmarks.contenders import EMPTY, FOR_STREAMS, STANDARD, Make, contenders, from_memory
 from resilient_foundry._extras import require
 
 WAYS = tuple((library, colour) for library in ("httpx", "httpx2") for colour in ("sync", "async"))
+TEXT, STREAM = "/", "/events"
+PATHS = {TEXT: "two bytes", STREAM: "a stream of 12 events"}
 _OURS = "resilient_foundry."
 _TO_WARM_UP = 3
 
 
 def main() -> None:
-    """Count, and print one sentence and a table."""
+    """Count, and print one sentence and a table for each kind of answer."""
     counts = {
-        (library, colour, name): calls(library, colour, make).total()
+        (path, library, colour, name): calls(library, colour, make, path).total()
+        for path in PATHS
         for library, colour in WAYS
         for name, make in contenders(colour).items()
+        if path == TEXT or name in FOR_STREAMS
     }
-    standard, empty = counts["httpx", "sync", STANDARD], counts["httpx", "sync", EMPTY]
+    standard, empty = (counts[TEXT, "httpx", "sync", name] for name in (STANDARD, EMPTY))
     print(
         f"A request through the standard stack enters {standard} functions of ours, {empty} of them without any policy."
     )
-    print(f"\n{'':<21}" + "".join(f"{f'{library} {colour}':>14}" for library, colour in WAYS))
-    for name in contenders("async"):
-        print(f"{name:<21}" + "".join(f"{counts.get((*way, name), ''):>14}" for way in WAYS))
+    for path, words in PATHS.items():
+        print(f"\n{words:<24}" + "".join(f"{f'{library} {colour}':>14}" for library, colour in WAYS))
+        for name in contenders("async") if path == TEXT else FOR_STREAMS:
+            print(f"{name:<24}" + "".join(f"{counts.get((path, *way, name), ''):>14}" for way in WAYS))
 
 
-def calls(library: str, colour: str, make: Make) -> Counter[str]:
+def calls(library: str, colour: str, make: Make, path: str = TEXT) -> Counter[str]:
     """How often code of each of our modules was entered for one request; modules by their names within the package."""
     module: Any = require(library, extra="httpx2") if library == "httpx2" else require(library, extra="")
-
-    def ok(_request: Any) -> Any:
-        return module.Response(200, content=b"ok")
-
     stack: Any = make()
-    transport = stack.over(module.MockTransport(ok))
+    transport = stack.over(from_memory(module, colour))
     if colour == "sync":
-        return _sync_calls(module.Client(transport=transport))
-    return asyncio.run(_async_calls(module.AsyncClient(transport=transport)))
+        return _sync_calls(module.Client(transport=transport), f"http://here{path}")
+    return asyncio.run(_async_calls(module.AsyncClient(transport=transport), f"http://here{path}"))
 
 
-def _sync_calls(client: Any) -> Counter[str]:  # of either library
+def _sync_calls(client: Any, url: str) -> Counter[str]:  # of either library
     with client:
         for _ in range(_TO_WARM_UP):
-            client.get("http://here/")
+            client.get(url)
         with _counted() as counts:
-            client.get("http://here/")
+            client.get(url)
     return counts
 
 
-async def _async_calls(client: Any) -> Counter[str]:  # of either library
+async def _async_calls(client: Any, url: str) -> Counter[str]:  # of either library
     async with client:
         for _ in range(_TO_WARM_UP):
-            await client.get("http://here/")
+            await client.get(url)
         with _counted() as counts:
-            await client.get("http://here/")
+            await client.get(url)
     return counts
 
 
