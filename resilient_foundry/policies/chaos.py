@@ -125,8 +125,7 @@ class Chaos:
             raise ValueError(f"the rates of Chaos add up to 1 at most, not to {sum(rates):g}")
         _some("Chaos.errors", self.errors, tuple(_PHASES))
         _some("Chaos.stream_faults", self.stream_faults, _STREAM_FAULTS)
-        statuses: object = self.statuses
-        if not (isinstance(statuses, (tuple, list)) and statuses):
+        if not _are_several(self.statuses):
             raise ValueError(f"Chaos.statuses names at least one status, such as (503,), not {self.statuses!r}")
         for status in self.statuses:
             count("Chaos.statuses", status, at_least=200)
@@ -216,6 +215,11 @@ class _Breaking:
             yield from _wait(self._policy.stall, self._limit, self._until)
             while (chunk := (yield from pull(source))) is not None:
                 yield from give(chunk)
+
+
+def _are_several(value: object) -> bool:
+    """What the annotations promise, for callers without a type checker."""
+    return isinstance(value, (tuple, list)) and bool(value)  # pyright: ignore[reportUnknownArgumentType]  # of what, is asked by the next lines
 
 
 def _has_a_body(request: Request, status: int) -> bool:
