@@ -320,7 +320,8 @@ class _Call:
             self._leave()
             return end
         sent = ledger.started + attempt.started
-        if end.outcome in _GIVEN_UP and (self._limit.linger_streams or not attempt.chunks) and self._is_stream:
+        is_silent = not attempt.chunks and (self._is_stream or end.outcome is not Outcome.ABANDONED)
+        if end.outcome in _GIVEN_UP and (is_silent or (self._is_stream and self._limit.linger_streams)):
             self._leave(self._lingers_until(sent, at))
         else:
             self._leave()

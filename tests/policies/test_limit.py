@@ -362,6 +362,16 @@ def test_a_stream_that_said_nothing_yet_is_one_the_server_computes_for() -> None
     assert limit.snapshot(URL, clock.now).lingering == 1
 
 
+def test_so_is_any_answer_whose_body_was_waited_for_in_vain() -> None:
+    """Ollama's own streams are lines of JSON. An answer that its caller closes unread says nothing of that kind."""
+    limit, clock = ConcurrencyLimit(1, linger=30.0), VirtualTime()
+    rehearse(limit, Answer(pause=9), timeout={"read": 5}, clock=clock)
+    assert limit.snapshot(URL, clock.now).lingering == 1
+    clock.pass_(30)
+    rehearse(limit, Answer(pause=9), clock=clock, read=False)
+    assert limit.snapshot(URL, clock.now).lingering == 0
+
+
 @pytest.mark.anyio
 @pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
 @pytest.mark.parametrize(("linger", "lingering"), [(0.0, 0), (60.0, 1)])
