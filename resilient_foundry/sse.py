@@ -15,8 +15,11 @@ _LF = 0x0A
 
 
 def announced_by(headers: Mapping[str, str]) -> bool:
-    """Whether the head of an answer announces a stream of events. Some servers say so twice, joined by a comma."""
-    return "text/event-stream" in headers.get("content-type", "")
+    """Whether the head of an answer announces a stream of events, in any case (RFC 9110 section 8.3.1).
+
+    Some servers say so twice, joined by a comma.
+    """
+    return "text/event-stream" in headers.get("content-type", "").lower()
 
 
 @dataclass(frozen=True, slots=True)

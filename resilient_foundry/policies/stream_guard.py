@@ -101,7 +101,7 @@ def _has_events(request: Request, response: Response) -> bool:
     """Whether the body is a stream of events that can be read as it comes: there is one, and it is not compressed."""
     return (
         sse.announced_by(response.headers)
-        and response.headers.get("content-encoding", "identity") == "identity"
+        and response.headers.get("content-encoding", "").strip().lower() in {"", "identity"}
         and response.status_code in _GOOD
         and response.status_code != _NO_CONTENT
         and request.method != "HEAD"

@@ -395,6 +395,19 @@ def test_an_answer_that_has_no_body_is_not_missing_its_end(method: str, status: 
     assert history.sent == 1
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"content-type": "Text/Event-Stream; charset=UTF-8"},
+        {**HEAD, "content-encoding": "Identity"},
+        {**HEAD, "content-encoding": ""},
+    ],
+)
+def test_names_in_the_head_are_read_in_any_case(headers: dict[str, str]) -> None:
+    """RFC 9110 sections 8.3.1 and 8.4.1. Else a proxy that writes them otherwise would switch the guard off."""
+    assert outcome(rehearse(StreamGuard(), Answer(headers=headers, chunks=events(WORD).chunks))) is Outcome.TRUNCATED
+
+
 def test_a_compressed_stream_passes_through() -> None:
     """Its events cannot be seen from here; what can't be judged is not called a failure, and not held back."""
     packed = gzip.compress(b"".join(events(WORD, "[DONE]").chunks))
