@@ -1,9 +1,9 @@
 """A circuit: pybreaker's state machine, asked in two phases.
 
-`admit` gives a permit or refuses; the permit takes exactly one of success, failure and release. In between, no lock is
-held, so a slow call holds nobody up, and the same circuit serves threads, asyncio and trio at once. pybreaker keeps the
-counters, thresholds, transitions, listeners and storage; a known outcome is replayed into its state with a
-function that returns or raises at once. What stands here is what pybreaker leaves open:
+`admit` gives a permit or refuses, and whoever got one says later how the call went: success, failure, or neither
+(`release`). No lock is held meanwhile, so a slow call holds nobody up, whatever the colour of the others. Counting,
+thresholds, transitions and what is stored are pybreaker's: it is handed an outcome that is known, as a function that
+does nothing but return or raise. What stands here is what pybreaker leaves open:
 
     closed ──(too many failures or slow calls)──▶ open ──(its time is up)──▶ half-open ──(probe succeeds)──▶ closed
                                                    ▲                             │
@@ -54,6 +54,8 @@ if TYPE_CHECKING:
 _CLOSED, _OPEN, _HALF_OPEN = pybreaker.STATE_CLOSED, pybreaker.STATE_OPEN, pybreaker.STATE_HALF_OPEN
 _NO_EPOCH = -1
 """Of permits that were given by hand, or to a listener: their results are dropped."""
+_UNTOLD = 100
+"""What was done by hand is kept for the next call to tell; the latest of it, where nobody calls for long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -444,7 +446,7 @@ class Circuit:
         """What was done by hand is told to the next call."""
         if changes:
             with self.lock:
-                self._told[:0] = changes
+                self._told = (changes + self._told)[-_UNTOLD:]
 
     def after_fork(self) -> None:
         """A lock that another thread held at the fork is never free again in the child, ours and pybreaker's alike."""

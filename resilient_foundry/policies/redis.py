@@ -20,8 +20,9 @@ def redis_storage(url: str, *, namespace: str = "resilient-foundry") -> SharedSt
     `resilient_foundry`. When it is back, an open circuit that anybody saw is still open, and no failure is forgotten.
     `storage.synchronise()` tells and takes over everything now, and blocks meanwhile.
 
-    It is pybreaker's own format, under `namespace`. Needs the extra `redis`; raises `MissingExtraError` without it, and
-    ValueError for a URL that can't be read. No error, log line or repr of ours tells its password.
+    It is pybreaker's own format, under `namespace`: four keys an origin, which nobody deletes. No error, log line or
+    repr of ours tells the password of the URL. Needs the extra `redis`; raises `MissingExtraError` without it, and
+    ValueError for a URL that can't be read.
     """
     # pybreaker imports redis wherever that is installed; see policies/breaker.py
     from resilient_foundry.policies.shared_storage import SharedStorage  # noqa: PLC0415

@@ -387,6 +387,19 @@ def test_what_was_done_by_hand_is_told_to_the_next_call() -> None:
     assert changes == [CircuitOpened(circuit.name, OPEN_SECONDS, "by_hand"), CircuitClosed(circuit.name)]
 
 
+def test_of_what_a_hand_did_while_nobody_called_for_long_the_latest_is_told() -> None:
+    """What is kept for the next call does not grow without end."""
+    circuit = make()
+    for _ in range(1000):
+        circuit.breaker.open()
+        circuit.breaker.close()
+    circuit.force_open()
+    with pytest.raises(CircuitOpenError):
+        circuit.admit(0.0)
+    told = circuit.untold()
+    assert (len(told), told[-1]) == (100, CircuitOpened(circuit.name, None, "by_hand"))
+
+
 def test_a_step_of_the_wall_clock_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pybreaker measures its break on the wall clock; an hour back would make ten seconds 3610."""
     circuit = make(failures=1)
