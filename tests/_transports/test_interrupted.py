@@ -12,8 +12,11 @@ import pytest
 from tests.servers import PATIENCE, Server, replies, says_nothing
 from tests.ways import NAMES
 
-NOT_OURS = ("-W", "ignore:Async generator 'http:ResourceWarning")
-"""Interrupted between two writes, httpx and httpcore leave generators of their own behind, and trio says so."""
+NOT_OURS = (
+    *("-W", "ignore:Async generator 'http:ResourceWarning"),
+    *("-W", "ignore:coroutine 'aclosing.__aexit__' was never awaited:RuntimeWarning"),
+)
+"""Interrupted between two lines, httpx and httpcore leave generators and coroutines of their own behind."""
 PROGRAM = """
 import signal, sys
 import anyio, httpx, httpx2
