@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from resilient_foundry import sse
 from resilient_foundry.call import TARGET, attempt_of, may_be_repeated, options_of, shared_of
 from resilient_foundry.errors import ResilienceError
-from resilient_foundry.events import Attempt, FallbackDenied, FellBack, Outcome
+from resilient_foundry.events import Attempt, FallbackDenied, FellBack
 from resilient_foundry.faults import Fault, Judge, Verdict, fault_named, fault_of, judge_by_status, legible
 from resilient_foundry.flow import (
     Flow,
@@ -16,18 +16,14 @@ from resilient_foundry.flow import (
     Request,
     Response,
     Rewind,
-    Source,
     discard,
-    fail,
-    give,
     history,
     now,
-    pour,
     preview,
-    pull,
     remember,
     tell,
 )
+from resilient_foundry.policies.beginning import as_far_as_it_came
 from resilient_foundry.policies.origin import origin
 from resilient_foundry.policies.target import Target, aimed_at
 
@@ -84,7 +80,7 @@ class Fallback:
             if response is not None:
                 return response
             if first.response is not None:
-                return (yield from _as_far_as_it_came(first.response))
+                return (yield from as_far_as_it_came(first.response))
             raise call.noted(first.error)
         finally:
             del first  # its error holds this frame
@@ -189,21 +185,6 @@ class _Call:
         if self.shared.until is not None and (yield from now()) >= self.shared.until:
             return "deadline"
         return None if self.rewind() else "body_sent"
-
-
-def _as_far_as_it_came(response: Response) -> Flow[Response]:
-    """The answer; where it was closed before its end, to ask the others, its body ends with an error of the library."""
-    attempt = attempt_of(response)
-    if attempt is not None and attempt.outcome is Outcome.ABANDONED:
-        held, status = attempt.chunks, response.status_code
-
-        def story(source: Source) -> Flow[None]:
-            for _ in range(held):
-                yield from give((yield from pull(source)) or b"")
-            yield from fail("ReadError", f"this answer ({status}) was closed before its end, to ask other targets")
-
-        yield from pour(response, story)
-    return response
 
 
 def _fault(error: Exception, attempts: Iterable[Attempt]) -> Fault:

@@ -26,6 +26,7 @@ from resilient_foundry.flow import (
     wait_for_any,
 )
 from resilient_foundry.policies._checks import count, number
+from resilient_foundry.policies.beginning import as_far_as_it_came
 from resilient_foundry.policies.budget import RetryBudget
 from resilient_foundry.policies.origin import origin
 from resilient_foundry.policies.quantile import LatencyQuantile
@@ -120,7 +121,7 @@ class Hedge:
         if race.is_won and len(race.branches) > 1:  # told last: whoever was cancelled for it can know so
             yield from tell(HedgeWon(race.branches.index(kept) + 1))
         if kept.value is not None:
-            return kept.value
+            return (yield from as_far_as_it_came(kept.value))
         try:
             raise kept.error or AssertionError
         finally:
@@ -195,6 +196,7 @@ class _Race:
             self._may_ask = False
             yield from tell(HedgeDenied("budget"))
             return
+        yield from self._make_room()
         yield from tell(HedgeStarted(len(self.branches) + 1, after))
         yield from self._begin(group)
 
@@ -216,7 +218,15 @@ class _Race:
                 self.is_won = yield from self._is_good(branch)
                 if self.is_won:
                     return branch
+            if self._running:
+                yield from self._make_room()
         return None
+
+    def _make_room(self) -> Flow[None]:
+        """Close what failed: its place, or its connection, may be what another request waits for."""
+        for branch in self.branches:
+            if branch not in self._running and branch.value is not None:
+                yield from discard(branch.value)
 
     def _is_good(self, branch: Branch[Response]) -> Flow[bool]:
         """Whether this answer is worth taking. One that is not may say that asking again is no use."""

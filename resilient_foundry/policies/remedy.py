@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from resilient_foundry.call import CLOCK_STEP, attempt_of, options_of, shared_of
+from resilient_foundry.call import CLOCK_STEP, options_of, shared_of
 from resilient_foundry.events import Remedied
 from resilient_foundry.flow import (
     Flow,
@@ -22,6 +22,7 @@ from resilient_foundry.flow import (
     wait,
 )
 from resilient_foundry.policies._checks import count, number
+from resilient_foundry.policies.beginning import as_far_as_it_came
 from resilient_foundry.policies.repairs import Mended, Repairs, Resting, UnderWay, Yours
 
 TRIED = "resilience.tried"
@@ -115,18 +116,20 @@ class Remedy:
                 if thing is None or not rewind():
                     return response
                 yield from preview(response, _BODY_OF_A_FAILURE)
-                attempt = attempt_of(response)
-                if attempt is not None and attempt.outcome is not None:
-                    yield from discard(response)  # all of it is held: its connection is for the remedy
-                tried = yield from self._mended(sent, proceed, thing, met)
+                tried = yield from self._mended(sent, proceed, thing, met, response)
                 if tried is not None:
                     if tried:
                         response.extensions[TRIED] = tried
-                    return response
+                    return (yield from as_far_as_it_came(response))
                 yield from discard(response)
 
-    def _mended(self, request: Request, proceed: Proceed, thing: str, met: float) -> Flow[str | None]:
-        """Have it mended, by this call or another. None where it is; else what was tried, if anything is to be told."""
+    def _mended(
+        self, request: Request, proceed: Proceed, thing: str, met: float, failure: Response | None = None
+    ) -> Flow[str | None]:
+        """Have it mended, by this call or another. None where it is; else what was tried, if anything is to be told.
+
+        The failure that showed it is closed before: its place, or its connection, is for the remedy.
+        """
         ledger = yield from history()
         ours = [event for _, event in ledger.events if isinstance(event, Remedied) and event.remedy == self.cure.name]
         if len(ours) >= self.times:
@@ -138,8 +141,10 @@ class Remedy:
             turn = self._repairs.turn(thing, met=met, now=moment)
             match turn:
                 case Yours():
-                    return (yield from self._mend(request, proceed, thing, turn))
+                    return (yield from self._mend(request, proceed, thing, turn, failure))
                 case UnderWay():
+                    if failure is not None:
+                        yield from discard(failure)
                     if not (yield from wait(turn.ended, until)):
                         raise TimeoutError  # the deadline, which knows what to make of it
                 case Mended():
@@ -150,10 +155,14 @@ class Remedy:
                     yield from tell(Remedied(self.cure.name, f"{thing} ({rest})", moment - began, worked=False))
                     return f"{turn.why}; {rest}"
 
-    def _mend(self, request: Request, proceed: Proceed, thing: str, turn: Yours) -> Flow[str | None]:
+    def _mend(
+        self, request: Request, proceed: Proceed, thing: str, turn: Yours, failure: Response | None
+    ) -> Flow[str | None]:
         """Mend it, for all who wait."""
         began = yield from now()
         try:
+            if failure is not None:
+                yield from discard(failure)
             done = yield from self.cure.mend(request, proceed, thing)
             ended = yield from now()
             self._repairs.mended(thing, turn, now=ended)

@@ -299,7 +299,7 @@ def test_a_first_answer_that_was_not_read_to_its_end_ends_with_an_error_of_the_l
         history = rehearse(Fallback(OTHER), first, unsent(), url=URL)
         assert history.status == first.status
         assert isinstance(history.error, httpx.ReadError)
-        assert str(history.error) == f"this answer ({first.status}) was closed before its end, to ask other targets"
+        assert str(history.error) == f"this answer ({first.status}) was closed before its end, to ask once more"
         assert history.error.resilience is history.ledger  # type: ignore[attr-defined]  # every error carries its ledger
         assert history.script.closed == {1: 1}
 

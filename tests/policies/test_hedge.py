@@ -13,6 +13,7 @@ from resilient_foundry import (
     CallOptions,
     CircuitBreaker,
     CircuitOpenError,
+    ConcurrencyLimit,
     Deadline,
     DeadlineExceededError,
     Hedge,
@@ -107,6 +108,24 @@ def test_sends_at_most_so_many_each_a_delay_after_the_one_before() -> None:
     assert told(history)[-1] == HedgeWon(4)
     assert took(rehearse(Hedge(0.5, most=2), ok(after=3), ok(after=60))) == 3.0
     assert begun(rehearse(Hedge(0.5, most=1), ok(after=3))) == [0.0]
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.5])
+def test_an_answer_of_failure_does_not_hold_the_place_that_the_next_request_waits_for(delay: float) -> None:
+    """One whose body was too long, or too slow, to be read to its end: the call would wait for itself."""
+    large = Answer(status=500, chunks=(b"x" * 70_000,) * 2)
+    history = rehearse(Stack(Hedge(delay), ConcurrencyLimit(1)), large, ok())
+    assert (history.status, history.content, took(history)) == (200, b"ok", 0.0)
+
+
+def test_a_first_failure_that_was_closed_before_its_end_ends_with_an_error_of_the_library() -> None:
+    """Half an answer does not look like a whole one."""
+    large = Answer(status=500, chunks=(b"x" * 70_000,) * 2)
+    history = rehearse(HEDGE, large, lost())
+    assert (history.status, len(history.content)) == (500, 70_000)
+    assert isinstance(history.error, httpx.ReadError)
+    alone = rehearse(Hedge(0.5, budget=RetryBudget(share=0.0, floor=0.0)), large)
+    assert (alone.status, len(alone.content), alone.error) == (500, 140_000, None)
 
 
 def test_with_no_delay_they_race_from_the_outset() -> None:

@@ -10,12 +10,21 @@ import httpx
 import pytest
 import stamina
 
-from resilient_foundry import Backoff, CallOptions, CircuitBreaker, Deadline, DeadlineExceededError, Retry, Stack
+from resilient_foundry import (
+    Backoff,
+    CallOptions,
+    CircuitBreaker,
+    ConcurrencyLimit,
+    Deadline,
+    DeadlineExceededError,
+    Retry,
+    Stack,
+)
 from resilient_foundry.call import derive
 from resilient_foundry.events import AttemptStarted, Event, Remedied
 from resilient_foundry.flow import Flow, Proceed, Request, Response, discard, sleep
 from resilient_foundry.policies.remedy import TRIED, Remedy
-from resilient_foundry.testing import History, VirtualTime, busy, failed, ok, rehearse, unsent
+from resilient_foundry.testing import Answer, History, VirtualTime, busy, failed, ok, rehearse, unsent
 from tests.servers import Conversation, Server
 from tests.ways import Barrier, Way, ledger_of, way_named
 
@@ -74,6 +83,21 @@ def test_what_stands_in_the_way_is_mended_and_the_call_is_asked_once_more() -> N
     assert (history.status, history.content) == (200, b"come in")
     assert [str(request.url.path) for request in history.script.requests] == ["/v1/models", "/open", "/v1/models"]
     assert history.script.bodies == [b"hello", b"please", b"hello"]
+
+
+def test_the_failure_does_not_hold_the_place_that_the_remedy_waits_for() -> None:
+    """One whose body was too long, or too slow, to be read to its end: the call would wait for itself."""
+    large = Answer(status=423, chunks=(b"x" * 70_000,) * 2)
+    history = rehearse(Stack(Remedy(Opening()), ConcurrencyLimit(1)), large, ok(), ok(b"come in"))
+    assert (history.status, history.content) == (200, b"come in")
+
+
+def test_a_failure_that_was_closed_before_its_end_ends_with_an_error_of_the_library() -> None:
+    """Half an answer does not look like a whole one."""
+    large = Answer(status=423, chunks=(b"x" * 70_000,) * 2)
+    history = rehearse(Remedy(Opening()), large, failed(500))
+    assert (history.status, len(history.content)) == (423, 70_000)
+    assert isinstance(history.error, httpx.ReadError)
 
 
 def test_an_error_can_be_mended_as_well() -> None:
