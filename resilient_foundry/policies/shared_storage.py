@@ -42,6 +42,7 @@ class SharedStorage:
                 socket_connect_timeout=_SECONDS_TO_ANSWER,
                 retry=retry.Retry(backoff.NoBackoff(), 1),  # for a connection that the server has closed meanwhile
             )
+            client.get_connection_kwargs()["decode_responses"] = False  # whatever the URL says: pybreaker decodes
             return _Speaking(client, redis.RedisError)
 
         self._connected = connected

@@ -84,6 +84,17 @@ def test_a_process_that_ends_at_once_has_told_what_it_saw(process: Make, site: S
     until_refused(process(), site)
 
 
+def test_a_url_that_has_answers_decoded_for_its_other_users_is_as_good(redis_server: RedisServer, site: Server) -> None:
+    storage, elsewhere = (redis_storage(f"{redis_server.url}{more}") for more in ("?decode_responses=True", ""))
+    CircuitBreaker(storage=storage).circuit(site.url).breaker.open()
+    circuit = CircuitBreaker(storage=elsewhere).circuit(site.url)
+    began = time.monotonic()
+    while circuit.state != "open":
+        storage.synchronise()
+        elsewhere.synchronise()
+        assert time.monotonic() < began + PATIENCE, "it was never told"
+
+
 @pytest.mark.anyio
 async def test_a_redis_that_stalls_holds_up_no_event_loop(redis_server: RedisServer, site: Server) -> None:
     """Each look at it would take a second, and a hundred calls take many: they would not be through in time."""
