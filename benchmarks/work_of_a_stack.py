@@ -85,8 +85,7 @@ def _counted() -> Generator[Counter[str]]:
         if event == "call" and name.startswith(_OURS):
             counts[name.removeprefix(_OURS)] += 1
 
-    gc.collect()  # finalizers of earlier requests are theirs
-    gc.disable()
+    gc.disable()  # what it would finalize here belongs to others
     before = sys.getprofile()
     sys.setprofile(note)
     try:
