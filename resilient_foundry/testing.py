@@ -22,8 +22,9 @@ from resilient_foundry._transports.drive import SyncDriver, World
 from resilient_foundry._transports.library import Library, library
 from resilient_foundry._transports.turns import Turns
 from resilient_foundry.call import OPTIONS, CallOptions
+from resilient_foundry.effects import Begin, Effect, Repeat, Together, Wait
 from resilient_foundry.events import Event, Ledger, Listener
-from resilient_foundry.flow import Begin, Branch, Effect, Policy, Repeat, Together, Wait
+from resilient_foundry.flow import Branch, Policy
 from resilient_foundry.leaks import LeakError, no_leaks
 from resilient_foundry.stack import Stack
 

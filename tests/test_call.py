@@ -10,7 +10,8 @@ import pytest
 
 from resilient_foundry import CallOptions, Deadline, Retry, Stack
 from resilient_foundry.call import OPTIONS, SHARED, Shared, derive, options_of, shared_of
-from resilient_foundry.flow import Flow, Now, Policy, Proceed, Request, Response, now
+from resilient_foundry.effects import Now
+from resilient_foundry.flow import Flow, Policy, Proceed, Request, Response, now
 from resilient_foundry.testing import failed, lost, ok, rehearse
 
 LIBRARIES = [httpx, httpx2]

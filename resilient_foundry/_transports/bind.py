@@ -20,7 +20,7 @@ from resilient_foundry._transports.layers import (
     warn_of_retries_below,
 )
 from resilient_foundry._transports.library import Library, colours_of, described, library_of
-from resilient_foundry.flow import Flow
+from resilient_foundry.effects import Flow
 
 CallFlow = Callable[[Any], Flow[Any]]
 """From a request of the library to the flow of the whole call."""

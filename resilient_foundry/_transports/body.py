@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from resilient_foundry.call import CLOCK_STEP
+from resilient_foundry.effects import Watcher
 from resilient_foundry.errors import DeadlineExceededError, ResilienceError
 from resilient_foundry.events import Attempt, AttemptEnded, BodyEnd, Ledger, Outcome, TimedOut
 from resilient_foundry.faults import Verdict
-from resilient_foundry.flow import Watcher
 
 if TYPE_CHECKING:
     from resilient_foundry._transports.library import Library

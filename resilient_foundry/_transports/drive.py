@@ -30,18 +30,7 @@ from resilient_foundry._transports.rewind import rewind_of
 from resilient_foundry._transports.story import AsyncStory, SyncStory
 from resilient_foundry._transports.wake import waker
 from resilient_foundry.call import CLOCK_STEP, IDLE, MORE_LEGS, Shared, belongs_to, derive, shared_of
-from resilient_foundry.errors import ResilienceError
-from resilient_foundry.events import (
-    Attempt,
-    AttemptAnswered,
-    AttemptEnded,
-    AttemptStarted,
-    Event,
-    Ledger,
-    Outcome,
-    TimedOut,
-)
-from resilient_foundry.flow import (
+from resilient_foundry.effects import (
     Begin,
     Branch,
     Discard,
@@ -71,6 +60,17 @@ from resilient_foundry.flow import (
     Watch,
     Within,
     Work,
+)
+from resilient_foundry.errors import ResilienceError
+from resilient_foundry.events import (
+    Attempt,
+    AttemptAnswered,
+    AttemptEnded,
+    AttemptStarted,
+    Event,
+    Ledger,
+    Outcome,
+    TimedOut,
 )
 
 T = TypeVar("T")

@@ -7,7 +7,7 @@ import warnings
 from typing import Any
 
 from resilient_foundry.call import options_of
-from resilient_foundry.flow import Request
+from resilient_foundry.effects import Request
 
 _COUNTED = "x-stainless-retry-count"
 """How often the SDK has tried again before this request. SDKs that Stainless generates send it: openai's, anthropic's,

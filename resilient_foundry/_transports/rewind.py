@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from resilient_foundry._transports.library import Library
-from resilient_foundry.flow import Rewind
+from resilient_foundry.effects import Rewind
 
 
 def rewind_of(request: Any, library: Library) -> Rewind:  # request: the library's own

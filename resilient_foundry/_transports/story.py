@@ -7,7 +7,7 @@ from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
 from resilient_foundry._transports.body import AsyncBody, SyncBody
-from resilient_foundry.flow import Flow, Source
+from resilient_foundry.effects import Flow, Source
 
 if TYPE_CHECKING:
     from resilient_foundry._transports.drive import AsyncDriver, SyncDriver

@@ -30,10 +30,11 @@ from resilient_foundry import (
     StreamGuard,
 )
 from resilient_foundry.call import shared_of
+from resilient_foundry.effects import History as HistoryOfTheCall
+from resilient_foundry.effects import Now, Tell, Wait
 from resilient_foundry.events import BodyEnd, CallShed, Event, Ledger, LimitChanged, Queued, RetryScheduled
 from resilient_foundry.faults import Verdict
-from resilient_foundry.flow import Flow, Now, Policy, Proceed, Request, Response, Tell, Wait, respond, watch
-from resilient_foundry.flow import History as HistoryOfTheCall
+from resilient_foundry.flow import Flow, Policy, Proceed, Request, Response, respond, watch
 from resilient_foundry.policies.gate import Snapshot
 from resilient_foundry.testing import (
     Answer,
