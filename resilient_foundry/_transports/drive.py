@@ -120,7 +120,9 @@ class _Driver:
         self.inner = inner
         self.world = world
         self.clock = world.monotonic
-        self.ledger = Ledger(started=self.clock(), listeners=[log])
+        self.ledger = Ledger(started=self.clock(), listeners=[self.log])
+        self.request: Any = None
+        """The library's own, as the client sent it."""
         self.cookies: Cookies | None = None
         self.unanswered: set[int] = set()
         """The attempts that have no answer yet; parts that run side by side may send several."""
@@ -132,6 +134,9 @@ class _Driver:
         other = copy.copy(self)
         other.opened = opened
         return other
+
+    def log(self, event: Event) -> None:
+        log(event, self.request)
 
     def tell(self, event: Event) -> None:
         self.ledger.tell(event, self.clock())
@@ -315,7 +320,7 @@ class SyncDriver(_Driver):
 
     def call(self, request: Any, flow: Callable[[Any], Flow[Any]]) -> Any:
         """Run the flow of a whole call; every answer but the one that is returned is closed when it ends."""
-        self.opened = []
+        self.opened, self.request = [], request
         response = kept = None
         leg = self.enter(request)
         try:
@@ -448,7 +453,8 @@ class SyncDriver(_Driver):
         event = threading.Event()
         effect.signal.hear(event.set)
         try:
-            event.wait(None if effect.until is None else max(0.0, effect.until - self.clock()))
+            left = None if effect.until is None else max(0.0, effect.until - self.clock())
+            event.wait(None if left is None else min(left, threading.TIMEOUT_MAX))
         finally:
             effect.signal.forget(event.set)
         return effect.signal.is_given
@@ -506,7 +512,7 @@ class AsyncDriver(_Driver):
 
     async def call(self, request: Any, flow: Callable[[Any], Flow[Any]]) -> Any:
         """Run the flow of a whole call; every answer but the one that is returned is closed when it ends."""
-        self.opened = []
+        self.opened, self.request = [], request
         response = kept = None
         leg = self.enter(request)
         try:

@@ -125,6 +125,25 @@ def test_a_stream_holds_its_place_until_it_is_closed(way: Way) -> None:
         assert limit.snapshot(server.url) == (1, 0, 0, 0)
 
 
+def test_however_long_a_call_may_wait_is_no_matter_of_the_system(way: Way) -> None:
+    """Some thousand years are more seconds than a thread can be told to wait for."""
+    limit, first = ConcurrencyLimit(1, longest_wait=1e11), Gate()
+
+    def handler(talk: Conversation) -> None:
+        if talk.asked.number == 1:
+            first.wait()
+        talk.reply(200, b"here")
+
+    with Server(handler) as server:
+        client = way.client(Stack(limit))
+        with way.meanwhile(partial(client.get, server.url)) as one:
+            server.wait_for(1)
+            with way.meanwhile(partial(client.get, server.url)) as other:
+                waiting(limit, server.url, 1)
+                first.open()
+                assert {call.result(PATIENCE).content for call in (one, other)} == {b"here"}
+
+
 def test_threads_asyncio_and_trio_stand_in_one_queue() -> None:
     """First come, first served, whatever they are made of; each is woken where it waits."""
     limit, first = ConcurrencyLimit(1), Gate()
