@@ -13,8 +13,22 @@ from resilient_foundry.flow import Request
 from resilient_foundry.policies._checks import switch, text
 from resilient_foundry.policies.origin import origin
 
-_CREDENTIALS = frozenset({"authorization", "cookie", "proxy-authorization", "api-key", "x-api-key", "x-goog-api-key"})
+_CREDENTIALS = frozenset(
+    {
+        "authorization",
+        "cookie",
+        "proxy-authorization",
+        "api-key",
+        "x-api-key",
+        "x-goog-api-key",
+        "x-auth-token",
+        "x-amz-security-token",
+        "ocp-apim-subscription-key",
+    }
+)
 """What a client drops when a redirect leads to another origin, and where the APIs of models look for a key."""
+_OF_THE_BODY = frozenset({"idempotency-key", "content-digest", "repr-digest", "digest", "content-md5"})
+"""They stand for the body that was sent with them (RFC 9530)."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -26,9 +40,9 @@ class Target:
     brought to this target.
 
     Keys, cookies and passwords of the request (`Authorization`, `Cookie`, `Proxy-Authorization`, `Api-Key`,
-    `X-Api-Key`, `X-Goog-Api-Key`) stay with the origin they were meant for, unless this one is `trusted`. `headers`
-    are put on what is sent to it, and may hold its own key; they are never printed. What a URL says in its query
-    travels.
+    `X-Api-Key`, `X-Goog-Api-Key`, `X-Auth-Token`, `X-Amz-Security-Token`, `Ocp-Apim-Subscription-Key`) stay with the
+    origin they were meant for, unless this one is `trusted`. `headers` are put on what is sent to it, and may hold its
+    own key; they are never printed. What a URL says in its query travels, and so does a key in any other header.
     """
 
     url: str | None = None
@@ -78,7 +92,7 @@ def aimed_at(target: Target, request: Request) -> Request | None:
             return None
         if content is not None:
             extensions[CIRCUIT] = target.model
-            without.add("idempotency-key")  # it stands for the body that was sent with it
+            without |= _OF_THE_BODY
     if content is None and not elsewhere and not target.headers and url.raw_path == request.url.raw_path:
         return request
     if elsewhere and not target.trusted:

@@ -21,6 +21,9 @@ SECRETS = {
     "Api-Key": "secret",
     "X-Api-Key": "secret",
     "X-Goog-Api-Key": "secret",
+    "X-Auth-Token": "secret",
+    "X-Amz-Security-Token": "secret",
+    "Ocp-Apim-Subscription-Key": "secret",
 }
 
 
@@ -140,6 +143,13 @@ def test_another_body_goes_under_no_idempotency_key() -> None:
     at = aimed(Target(model="small"), asks(json={"model": "big"}, headers={"Idempotency-Key": "k"}))
     assert "idempotency-key" not in at.headers
     assert aimed(Target("http://other"), asks(headers={"Idempotency-Key": "k"})).headers["idempotency-key"] == "k"
+
+
+@pytest.mark.parametrize("name", ["Content-Digest", "Repr-Digest", "Digest", "Content-MD5"])
+def test_another_body_has_no_digest_of_the_first(name: str) -> None:
+    """RFC 9530: a server that compares them would refuse it."""
+    assert name not in aimed(Target(model="small"), asks(json={"model": "big"}, headers={name: "d"})).headers
+    assert aimed(Target("http://other"), asks(headers={name: "d"})).headers[name] == "d"
 
 
 def test_another_model_at_another_origin_is_both() -> None:
