@@ -53,6 +53,9 @@ class StreamGuard:
     (`ResumeDenied`). Tool calls are never put together from two answers. As long as a stream can be resumed, an event
     is handed over when it is whole.
 
+    `judge` says whom an event blames that is an error. It is shown a status of 500, the headers of the stream, and the
+    data of the event; what it blames the caller for is not repeated, and not held against the server.
+
     Events larger than `max_event` bytes end the judging, not the stream; a stream that has sent as much without an
     event with content is held no longer. Answers that are no event streams pass through, and so do compressed ones,
     whose events can't be seen from here.
