@@ -8,7 +8,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any, TypeVar
 
-from resilient_foundry.call import OPTIONS, attempt_of, derive
+from resilient_foundry.call import CIRCUIT, OPTIONS, attempt_of, derive
 from resilient_foundry.errors import CircuitOpenError
 from resilient_foundry.faults import Fault, fault_of, legible
 from resilient_foundry.flow import Flow, Proceed, Request, Response, discard, now, preview, pull, work
@@ -63,6 +63,8 @@ class Loading:
         needed: str | None = request.extensions.get(NEEDS)
         if needed is None or isinstance(failure, Exception) or not self.session.may_load(needed):
             return None
+        if not _is_for(self.session, request) or request.extensions.get(CIRCUIT, needed) != needed:
+            return None  # another target of the caller's own stack, or another model
         if request.method == "GET":
             return needed  # of which it is known that it is not loaded: see `operations.wanted`
         if failure.status_code != HTTPStatus.BAD_REQUEST:
@@ -108,7 +110,7 @@ class Finding:
         """The address that refuses connections; also where a circuit is open because it did."""
         yield from ()  # asks for nothing
         there = origin(request.url)
-        if there not in map(origin, filter(None, (self.session.url, *self.session.former))):
+        if not _is_for(self.session, request):
             return None  # another target of the caller's own stack
         was_lost = self.session.lost == there
         if isinstance(failure, CircuitOpenError):
@@ -141,6 +143,11 @@ class Finding:
         self.session.found_at(url, status)
         self.session.lost = None
         return f"{url} (restarted)" if restarted else url
+
+
+def _is_for(session: Session, request: Request) -> bool:
+    """Whether it goes to the service, where that is or was."""
+    return origin(request.url) in map(origin, filter(None, (session.url, *session.former)))
 
 
 def _rest_of(url: Any, base: str) -> str | None:

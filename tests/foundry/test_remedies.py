@@ -18,7 +18,16 @@ import httpx
 import pytest
 from anyio import to_thread
 
-from resilient_foundry import CircuitBreaker, CircuitOpenError, Ledger, ResilienceError, Retry, Stack
+from resilient_foundry import (
+    CircuitBreaker,
+    CircuitOpenError,
+    Fallback,
+    Ledger,
+    ResilienceError,
+    Retry,
+    Stack,
+    Target,
+)
 from resilient_foundry.call import derive
 from resilient_foundry.events import Remedied
 from resilient_foundry.flow import Flow, Proceed, Request, Response
@@ -529,6 +538,25 @@ def test_another_target_of_the_callers_stack_is_not_looked_for() -> None:
     finding = Finding(known(url="http://127.0.0.1:1"), partial(Inspection, manager()))
     history = rehearse(Remedy(finding), unsent(), url="http://127.0.0.1:3/v1/models")
     assert (history.sent, remedies(history.ledger)) == (1, [])
+
+
+@dataclass(frozen=True)
+class Asking(Needing):
+    """Asks for it in a body, as a chat does."""
+
+    def flow(self, request: Request, proceed: Proceed) -> Flow[Response]:
+        """Write it on."""
+        body = json.dumps({"model": PHI}).encode()
+        asking = derive(request, headers={"Content-Type": "application/json"}, content=body)
+        return (yield from super().flow(asking, proceed))
+
+
+@pytest.mark.parametrize("target", [Target("http://127.0.0.1:3", headers={"X-Key": "theirs"}), Target(model="another")])
+def test_for_another_target_of_the_callers_stack_nothing_is_loaded(target: Target) -> None:
+    """It is another server that misses it, or it misses another model; and its key is for nobody else."""
+    stack = Stack(Asking(), Fallback(target), *remedies_for(known(loads=True), lookup=None))
+    history = rehearse(stack, failed(503), MISSING)
+    assert (history.sent, history.status, remedies(history.ledger)) == (2, 503, [])
 
 
 def test_a_load_finds_the_service_too() -> None:
