@@ -41,9 +41,9 @@ class StuckError(Exception):
 class Opening:
     """Opens the door where it is locked (423), by asking `/open`, whatever that answers but a failure."""
 
-    name: str = "door_opened"
-    doing: str = "opening"
-    failures: tuple[type[Exception], ...] = (StuckError,)
+    name = "door_opened"
+    doing = "opening"
+    failures = (StuckError,)
 
     def prepare(self, request: Request) -> Request:
         """As it is."""

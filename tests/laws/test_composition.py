@@ -1,6 +1,5 @@
 """How stacks compose: grouping does not matter, and nothing is nothing."""
 
-from dataclasses import replace
 from itertools import pairwise
 
 import httpx
@@ -9,18 +8,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import resilient_foundry
-from resilient_foundry import CircuitBreaker, Stack
+from resilient_foundry import Stack
 from resilient_foundry.flow import Flow, Policy, Proceed, Request, Response
 from resilient_foundry.testing import Failure, History, Said, VirtualTime, rehearse, scripted
-from tests.laws.worlds import CALLS, STACKS, WORLD, Call, policies
+from tests.cures import Opening
+from tests.laws.worlds import CALLS, STACKS, WORLD, Call, anew, policies
 
 SCRIPTS = st.lists(WORLD, min_size=6, max_size=6)
-PUBLIC = {name: getattr(resilient_foundry, name) for name in resilient_foundry.__all__}
+PUBLIC = {"Opening": Opening, **{name: getattr(resilient_foundry, name) for name in resilient_foundry.__all__}}
+ENOUGH = 40
+"""How often a script is played: no call sends more."""
 
 
 def play(stack: Stack, call: Call, script: list[Said]) -> History:
     return rehearse(
-        stack, *script, method=call.method, content=call.content(), options=call.options, clock=VirtualTime()
+        stack, *script * ENOUGH, method=call.method, content=call.content(), options=call.options, clock=VirtualTime()
     )
 
 
@@ -36,7 +38,7 @@ def seen(history: History) -> object:
     )
 
 
-@given(chosen=policies(), cuts=st.lists(st.integers(0, 6), max_size=3))
+@given(chosen=policies(), cuts=st.lists(st.integers(0, 12), max_size=3))
 def test_grouping_makes_no_other_stack(chosen: list[Policy], cuts: list[int]) -> None:
     edges = sorted({0, len(chosen), *(cut % (len(chosen) + 1) for cut in cuts)})
     groups = [Stack.unchecked(*chosen[start:end]) for start, end in pairwise(edges)]
@@ -86,7 +88,7 @@ class Nested:
         return (yield from self.stack.flow(request, proceed))
 
 
-@given(chosen=policies(), call=CALLS, script=SCRIPTS, cut=st.integers(0, 6))
+@given(chosen=policies(), call=CALLS, script=SCRIPTS, cut=st.integers(0, 12))
 @settings(max_examples=200)
 def test_a_stack_inside_a_stack_is_the_stack_of_both(
     chosen: list[Policy], call: Call, script: list[Said], cut: int
@@ -94,7 +96,7 @@ def test_a_stack_inside_a_stack_is_the_stack_of_both(
     """Whether policies stand in one stack or in two, one in the other, the call takes the same way."""
     cut %= len(chosen) + 1
     flat = seen(play(Stack.unchecked(*chosen), call, script))
-    made_anew = [replace(policy) if isinstance(policy, CircuitBreaker) else policy for policy in chosen]
+    made_anew = anew(chosen)
     nested = Stack.unchecked(*made_anew[:cut], Nested(*made_anew[cut:]))
     assert seen(play(nested, call, script)) == flat
 

@@ -11,7 +11,18 @@ from hypothesis import strategies as st
 from resilient_foundry import Deadline, ResilienceError, Retry, Stack, StreamGuard
 from resilient_foundry.events import Attempt, AttemptEnded, Outcome, RetryScheduled
 from resilient_foundry.testing import Answer, Failure, History, Said, VirtualTime, rehearse
-from tests.laws.worlds import BUSY, CALLS, CONTENT, IN_BAND, SHUFFLED_STACKS, STACKS, STREAM, UNSENT, WORLD, Call
+from tests.laws.worlds import (
+    BUSY,
+    CALLS,
+    CONTENT,
+    CORE_STACKS,
+    IN_BAND,
+    SHUFFLED_CORE_STACKS,
+    STREAM,
+    UNSENT,
+    WORLD,
+    Call,
+)
 
 MOST_ATTEMPTS = 5
 SCRIPTS = st.lists(WORLD, min_size=MOST_ATTEMPTS + 1, max_size=MOST_ATTEMPTS + 1)
@@ -32,22 +43,22 @@ def play(stack: Stack, call: Call, script: list[Said], clock: VirtualTime, *, re
 
 @pytest.mark.parametrize("make", OURS, ids=["standard", "inference"])
 @given(calls=st.lists(st.tuples(CALLS, SCRIPTS, st.booleans()), min_size=1, max_size=2))
-@settings(max_examples=1500)
+@settings(max_examples=600)
 def test_our_own_stacks_hold_the_laws(make: Callable[[], Stack], calls: list[tuple[Call, list[Said], bool]]) -> None:
-    """Three thousand histories, of one or two calls each that share a circuit."""
+    """A thousand histories, of one or two calls each that share a circuit."""
     stack, clock = make(), VirtualTime()
     for call, script, read in calls:
         hold(stack, call, script, play(stack, call, script, clock, read=read), read=read)
         clock.pass_(1.0)
 
 
-@given(stack=STACKS, call=CALLS, script=SCRIPTS, read=st.booleans())
+@given(stack=CORE_STACKS, call=CALLS, script=SCRIPTS, read=st.booleans())
 @settings(max_examples=600)
 def test_any_stack_holds_the_laws(stack: Stack, call: Call, script: list[Said], read: bool) -> None:
     hold(stack, call, script, play(stack, call, script, VirtualTime(), read=read), read=read)
 
 
-@given(stack=SHUFFLED_STACKS, call=CALLS, script=SCRIPTS)
+@given(stack=SHUFFLED_CORE_STACKS, call=CALLS, script=SCRIPTS)
 @settings(max_examples=300)
 def test_even_a_wrong_order_leaks_nothing_and_sends_nothing_twice_by_halves(
     stack: Stack, call: Call, script: list[Said]
