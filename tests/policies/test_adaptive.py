@@ -229,6 +229,20 @@ def test_a_larger_limit_that_nobody_uses_is_not_left_in_force(slots: int, caller
     assert model.median_latency(2000) <= 1.1
 
 
+def test_a_trial_that_is_filled_now_and_then_goes_on() -> None:
+    """Calls come as they like, and not always as many at once as would be let out."""
+    search = Search(AdaptiveLimit())
+    while search.limit == 1:
+        search.answered(1.0, kind="", load=1, epoch=search.epoch)
+    epoch = search.epoch
+    for load in [*[1] * 11, 2] * 4:
+        search.answered(1.0, kind="", load=load, epoch=epoch)
+    assert search.epoch == epoch
+    for _ in range(12):
+        search.answered(1.0, kind="", load=1, epoch=epoch)
+    assert search.limit == 1
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_a_server_that_refuses_is_not_sent_more_than_it_takes(seed: int) -> None:
     """A trial that meets a refusal ends at once; each costs one refused call."""

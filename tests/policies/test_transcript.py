@@ -87,6 +87,12 @@ def test_the_first_error_is_the_one_that_counts() -> None:
     assert after(event({"error": {"type": "one"}}), event({"error": {"type": "two"}})).error == "one"
 
 
+def test_the_kind_of_an_error_is_a_word_and_no_quotation() -> None:
+    """It is written into the ledger, into logs and spans, where no prompt may stand."""
+    assert after(event({"error": {"type": "the prompt " * 6, "code": "overloaded"}})).error == "overloaded"
+    assert after(event({"error": {"type": "the prompt " * 6}})).error == "error"
+
+
 @pytest.mark.parametrize(("done", "missing"), [(None, None), ("bye", "no bye at the end")])
 def test_a_last_event_of_its_own_is_missed_where_it_was_said(done: str | None, missing: str | None) -> None:
     assert after(Event("words"), done=done).missing == missing
