@@ -106,6 +106,19 @@ class RetryScheduled(Event):
         return f"waits {self.wait:.3f} s{word} because of {self.reason}"
 
 
+_WHY_NOT = {
+    "deadline": "the wait would outlast the deadline",
+    "not_repeatable": "it may have been acted on, and the caller does not say that twice does no harm",
+    "body_sent": "its body can't be sent a second time",
+    "same_failure_twice": "the same failure came twice",
+    "told_not_to": "the server says so",
+    "wait_too_long": "the server asks for a longer wait than is allowed",
+    "caller": "the request itself is to blame",
+    "budget": "the retry budget of its origin is spent",
+    "circuit_open": "the circuit is open, and would refuse it",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class RetryDenied(Event):
     """A failure that would have been retried is not; `why` says what forbids it."""
@@ -117,7 +130,7 @@ class RetryDenied(Event):
     `budget`, `circuit_open`, `attempts_of_an_earlier_leg`."""
 
     def __str__(self) -> str:
-        return f"is not tried again after {self.reason}: {self.why.replace('_', ' ')}"
+        return f"is not tried again after {self.reason}: {_WHY_NOT.get(self.why, self.why.replace('_', ' '))}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +181,8 @@ class CircuitOpened(Event):
     asked for more rest than these would have given it."""
 
     def __str__(self) -> str:
-        why = f" ({self.reason.replace('_', ' ')})" if self.reason not in {"", "failures"} else ""
+        reason = "failures in a row" if self.reason == "failures" else self.reason.replace("_", " ")
+        why = f" ({reason})" if reason else ""
         when = "no probe until it is let go" if self.retry_after is None else f"next probe in {self.retry_after:.1f} s"
         return f"circuit for {self.circuit} opened{why}; {when}"
 
@@ -356,8 +370,8 @@ class Remedied(Event):
     worked: bool = True
 
     def __str__(self) -> str:
-        how = "" if self.worked else " in vain"
-        return f"remedy{how}: {self.remedy.replace('_', ' ')}, {self.detail}, {self.seconds:.3f} s"
+        told = f"{self.remedy.replace('_', ' ')}, {self.detail}, {self.seconds:.3f} s"
+        return f"remedy: {told}" if self.worked else f"remedy failed: no {told}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,15 +40,16 @@ def test_a_call_tells_its_story_line_by_line() -> None:
 def test_a_call_that_is_given_up_says_why() -> None:
     history = rehearse(Stack(Deadline(1), Retry()), busy(retry_after=7))
     assert history.ledger.explain() == (
-        "   0.000 s  attempt 1: 503 after 0.000 s\n   0.000 s  is not tried again after 503: deadline"
+        "   0.000 s  attempt 1: 503 after 0.000 s\n"
+        "   0.000 s  is not tried again after 503: the wait would outlast the deadline"
     )
 
 
 def test_the_life_of_a_circuit_can_be_read_from_three_calls() -> None:
     breaker, clock = CircuitBreaker(failures=1), VirtualTime()
     assert rehearse(breaker, failed(), url=URL, clock=clock).ledger.explain() == (
-        "   0.000 s  circuit for http://foundry.local:5273 opened; next probe in 5.0 s\n"
-        "   0.000 s  attempt 1: 500 after 0.000 s"
+        "   0.000 s  attempt 1: 500 after 0.000 s\n"
+        "   0.000 s  circuit for http://foundry.local:5273 opened (failures in a row); next probe in 5.0 s"
     )
     assert rehearse(breaker, url=URL, clock=clock).ledger.explain() == (
         "   0.000 s  refused: circuit for http://foundry.local:5273 is open"
@@ -56,8 +57,8 @@ def test_the_life_of_a_circuit_can_be_read_from_three_calls() -> None:
     clock.pass_(5)
     assert rehearse(breaker, ok(after=0.1), url=URL, clock=clock).ledger.explain() == (
         "   0.000 s  circuit for http://foundry.local:5273 admits a probe\n"
-        "   0.100 s  circuit for http://foundry.local:5273 closed\n"
-        "   0.100 s  attempt 1: 200 after 0.100 s"
+        "   0.100 s  attempt 1: 200 after 0.100 s\n"
+        "   0.100 s  circuit for http://foundry.local:5273 closed"
     )
 
 

@@ -101,6 +101,7 @@ class Body:
         self.raw_outcome = outcome
         self.end = end = BodyEnd(outcome, error, verdict)
         problem: Exception | None = None
+        before = len(self.ledger.events)
         for watcher in self._watchers:
             try:
                 end = watcher.ended(end, at)
@@ -112,17 +113,13 @@ class Body:
         if error is not None:
             attempt.error = type(error).__name__
         if attempt.number:  # 0: an answer that a policy gave itself, and no attempt at all
+            detail = end.detail or attempt.error or ""
             self.ledger.tell(
-                AttemptEnded(
-                    attempt.number,
-                    attempt.status,
-                    end.outcome,
-                    attempt.ended_after,
-                    attempt.bytes,
-                    end.detail or attempt.error or "",
-                ),
+                AttemptEnded(attempt.number, attempt.status, end.outcome, attempt.ended_after, attempt.bytes, detail),
                 at,
             )
+            told = self.ledger.events
+            told.insert(before, told.pop())  # a reader wants the cause before what the watchers made of it
         if problem is not None:
             raise problem
 

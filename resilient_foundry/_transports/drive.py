@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Self, TypeVar
 
 import anyio
@@ -120,9 +121,7 @@ class _Driver:
         self.inner = inner
         self.world = world
         self.clock = world.monotonic
-        self.ledger = Ledger(started=self.clock(), listeners=[self.log])
-        self.request: Any = None
-        """The library's own, as the client sent it."""
+        self.ledger = Ledger(started=self.clock())
         self.cookies: Cookies | None = None
         self.unanswered: set[int] = set()
         """The attempts that have no answer yet; parts that run side by side may send several."""
@@ -134,9 +133,6 @@ class _Driver:
         other = copy.copy(self)
         other.opened = opened
         return other
-
-    def log(self, event: Event) -> None:
-        log(event, self.request)
 
     def tell(self, event: Event) -> None:
         self.ledger.tell(event, self.clock())
@@ -320,7 +316,8 @@ class SyncDriver(_Driver):
 
     def call(self, request: Any, flow: Callable[[Any], Flow[Any]]) -> Any:
         """Run the flow of a whole call; every answer but the one that is returned is closed when it ends."""
-        self.opened, self.request = [], request
+        self.opened = []
+        self.ledger.listeners.insert(0, partial(log, request))
         response = kept = None
         leg = self.enter(request)
         try:
@@ -512,7 +509,8 @@ class AsyncDriver(_Driver):
 
     async def call(self, request: Any, flow: Callable[[Any], Flow[Any]]) -> Any:
         """Run the flow of a whole call; every answer but the one that is returned is closed when it ends."""
-        self.opened, self.request = [], request
+        self.opened = []
+        self.ledger.listeners.insert(0, partial(log, request))
         response = kept = None
         leg = self.enter(request)
         try:

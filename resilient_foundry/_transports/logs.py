@@ -6,6 +6,7 @@ Records hold no header, query, body or error text; each event says how loud it i
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from resilient_foundry.events import AttemptAnswered, AttemptEnded, AttemptStarted, Event
 
@@ -13,10 +14,12 @@ _logger = logging.getLogger("resilient_foundry")
 _logger.addHandler(logging.NullHandler())  # what is shown, and where, is the application's to say
 
 
-def log(event: Event) -> None:
-    """Write the event down, if anybody reads at its level."""
+def log(request: Any, event: Event) -> None:  # request: the library's own
+    """Write the event down with whose it is, if anybody reads at its level."""
     if _logger.isEnabledFor(event.level):
-        _logger.log(event.level, "%s", _worded(event), extra={"resilience": event})
+        url = request.url
+        whose = f"{request.method} {url.scheme}://{url.netloc.decode('ascii', 'replace')}"
+        _logger.log(event.level, "%s: %s", whose, _worded(event), extra={"resilience": event})
 
 
 def _worded(event: Event) -> str:

@@ -64,7 +64,7 @@ class Deadline:
             yield from tell(TimedOut(phase="deadline", limit=given))
             raise DeadlineExceededError(
                 f"no answer from {request.url.host} within the deadline of {given:g} s; "
-                "give the call more time, or look at the ledger for what took it",
+                "give the call more time; error.resilience.explain() tells what took it",
                 seconds=given,
             ) from (None if type(error) is TimeoutError else error)
         finally:

@@ -44,7 +44,7 @@ def test_an_answer_too_late_is_given_up_at_the_deadline() -> None:
     assert history.error.seconds == 5
     assert str(history.error) == (
         "no answer from foundry.local within the deadline of 5 s; "
-        "give the call more time, or look at the ledger for what took it"
+        "give the call more time; error.resilience.explain() tells what took it"
     )
     assert isinstance(history.error.__cause__, httpx.ReadTimeout)
     assert TimedOut("deadline", 5) in history.events

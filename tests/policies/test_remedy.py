@@ -173,7 +173,7 @@ def test_a_remedy_that_failed_rests() -> None:
     resting = rehearse(remedy, LOCKED, clock=clock)
     assert resting.sent == 1
     assert [str(event) for event in remedies(resting)] == [
-        "remedy in vain: door opened, the door (not tried again for 20.0 s), 0.000 s"
+        "remedy failed: no door opened, the door (not tried again for 20.0 s), 0.000 s"
     ]
     assert resting.response is not None
     assert "StuckError: the lock said 500; not tried again for 20.0 s" in resting.response.extensions[TRIED]
