@@ -17,6 +17,7 @@ from resilient_foundry.flow import (
     Response,
     Rewind,
     discard,
+    fail,
     history,
     now,
     preview,
@@ -25,6 +26,7 @@ from resilient_foundry.flow import (
 )
 from resilient_foundry.policies.beginning import as_far_as_it_came
 from resilient_foundry.policies.origin import origin
+from resilient_foundry.policies.resume import RESUMABLE
 from resilient_foundry.policies.target import Target, aimed_at
 
 _BODY_OF_A_FAILURE = 64 * 1024
@@ -80,6 +82,8 @@ class Fallback:
             if response is not None:
                 return response
             if first.response is not None:
+                if call.others and RESUMABLE in first.response.extensions:  # its body was one that tells of its end
+                    yield from fail("RemoteProtocolError", f"the stream ended before its first event{call.others}")
                 return (yield from as_far_as_it_came(first.response))
             raise call.noted(first.error)
         finally:
@@ -111,9 +115,14 @@ class _Call:
 
     def noted(self, error: BaseException) -> BaseException:
         """The error that the caller gets, with a note on those that were asked as well."""
-        if self._in_vain:
-            error.add_note(f"asked in vain as well: {', '.join(self._in_vain)}")
+        if self.others:
+            error.add_note(self.others.removeprefix("; "))
         return error
+
+    @property
+    def others(self) -> str:
+        """Who was asked as well, in the words of an error; empty where nobody was."""
+        return f"; asked in vain as well: {', '.join(self._in_vain)}" if self._in_vain else ""
 
     def ask(self, request: Request, target: Target | None = None) -> Flow[Response | _Failure]:
         """One target's answer, or its failure. What only this side is to blame for is raised."""

@@ -304,6 +304,16 @@ def test_a_first_answer_that_was_not_read_to_its_end_ends_with_an_error_of_the_l
         assert history.script.closed == {1: 1}
 
 
+def test_a_stream_that_was_to_be_continued_and_never_began_is_an_error_of_the_library() -> None:
+    """When all fail: as without a fallback, where reading it raises this."""
+    empty = Answer(headers={"content-type": "text/event-stream"}, chunks=())
+    stack = Stack(Fallback(OTHER), Retry(attempts=2), StreamGuard(resume=True))
+    history = rehearse(stack, empty, empty, unsent(), unsent(), url=URL)
+    assert isinstance(history.error, httpx.RemoteProtocolError)
+    assert str(history.error).startswith("the stream ended before its first event; asked in vain as well: ")
+    assert history.script.closed == {1: 1, 2: 1}
+
+
 def test_an_answer_is_closed_before_the_next_target_is_asked() -> None:
     """Its connection would be held for as long as the others take."""
     transport, seen = scripted(failed(), failed(), ok()), list[int]()
