@@ -418,8 +418,9 @@ def rehearse(
         raise
     except BaseException as error:  # noqa: BLE001 - the history shows it
         problem = error
-    if response is not None and isinstance(response.stream, SyncBody):
-        response.stream.close()
+    finally:
+        if response is not None and isinstance(response.stream, SyncBody):
+            response.stream.close()
     return History(response, problem, b"".join(pieces), driver.ledger, transport.script, time.now - began)
 
 

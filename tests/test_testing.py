@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from resilient_foundry import AttemptTimeout, Backoff, Retry, Stack
 from resilient_foundry.events import Outcome
+from resilient_foundry.flow import Flow, Proceed, Request, Response, Source, pour, pull
 from resilient_foundry.testing import (
     Answer,
     Failure,
@@ -20,6 +21,7 @@ from resilient_foundry.testing import (
     events,
     failed,
     lost,
+    no_leaks,
     ok,
     rehearse,
     scripted,
@@ -47,6 +49,25 @@ def test_a_script_that_is_too_short_fails_the_test() -> None:
     """Shown as an error of the call, it would look like a decision of the policy."""
     with pytest.raises(AssertionError, match="the script has 1 answers, and was asked once more"):
         rehearse(Retry(attempts=2), lost())
+
+
+class Mistaken:
+    """A policy whose story of a body fails the test that it stands in."""
+
+    def flow(self, request: Request, proceed: Proceed) -> Flow[Response]:
+        response = yield from proceed(request)
+        yield from pour(response, self.story)
+        return response
+
+    def story(self, source: Source) -> Flow[None]:
+        yield from pull(source)
+        raise AssertionError
+
+
+def test_a_test_that_fails_while_a_body_is_read_leaves_it_closed() -> None:
+    """Else a warning of an answer that was never closed comes up in some other test."""
+    with no_leaks(), pytest.raises(AssertionError):
+        rehearse(Mistaken(), ok())
 
 
 def test_every_other_error_is_shown() -> None:

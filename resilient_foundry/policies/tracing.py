@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+from contextvars import Token
 from dataclasses import dataclass
 from typing import Any
 
 from opentelemetry import propagate, trace
-from opentelemetry.context import attach, detach
+from opentelemetry.context import Context, attach
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
 
 from resilient_foundry.call import attempt_of, derive, options_of
@@ -117,7 +119,7 @@ class Tracing:
             span.end()
             raise
         finally:
-            detach(token)
+            _leave(token)
         yield from watch(response, _AttemptEnd(span, response))
         return response
 
@@ -230,6 +232,17 @@ class _CallEnd:
         _sum_up(self._span, self._ledger)
         self._span.end()
         return end
+
+
+def _leave(token: Token[Context]) -> None:
+    """Make the context the current one that was so before.
+
+    OpenTelemetry's `detach` logs an error where a collector closes a flow of which nobody heard the end, as it does
+    with tasks of an event loop that was closed under them: that happens in another context, in which there is nothing
+    to be made good.
+    """
+    with contextlib.suppress(ValueError):
+        token.var.reset(token)
 
 
 def _sum_up(span: Span, ledger: Ledger) -> None:

@@ -1,5 +1,7 @@
 """One span for the logical call, one for each attempt."""
 
+import asyncio
+import gc
 import json
 import pickle
 from collections.abc import Callable, Sequence
@@ -297,6 +299,28 @@ def test_a_span_that_is_current_becomes_the_parent(recorder: Recorder) -> None:
     call = next(span for span in recorder.spans if span.name == "resilience http")
     assert call.parent is not None
     assert call.parent.span_id == outer.get_span_context().span_id
+
+
+def test_a_call_whose_event_loop_is_gone_ends_its_spans_and_logs_no_error(
+    recorder: Recorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The collector closes it, in a context that is not the call's own."""
+    loop = asyncio.new_event_loop()
+    sent = asyncio.Event()
+
+    async def never(_request: httpx.Request) -> httpx.Response:
+        sent.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    client = httpx.AsyncClient(transport=Stack(recorder.tracing).over(httpx.MockTransport(never)))
+    call = loop.create_task(client.get(URL))
+    loop.run_until_complete(sent.wait())
+    loop.close()
+    del call
+    gc.collect()
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("opentelemetry")] == []
+    assert len(recorder.spans) == 2
 
 
 def test_neither_credentials_nor_query_nor_texts_go_out(recorder: Recorder) -> None:
