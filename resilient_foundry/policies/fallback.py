@@ -44,9 +44,9 @@ class Fallback:
         Fallback("http://127.0.0.1:5274", Target(model="phi-4-mini"), Target("https://models.example", headers=...))
 
     A failure is a call that got no answer, was refused by a circuit or a limiter, an answer that blames the server
-    (5xx, 408, 429, and what `judge` makes of it), and a stream that failed before its first event (see `StreamGuard`).
-    Answers that blame the caller are no failures: they would be the same elsewhere. Standing outside `Retry`, it sees
-    what is left after all attempts, and every target gets its own; the deadline stays one for all of them.
+    (5xx, 408, 429, and what `judge` makes of one of 400 or more), and a stream that failed before its first event (see
+    `StreamGuard`). Answers that blame the caller are no failures: they would be the same elsewhere. Standing outside
+    `Retry`, it sees what is left after all attempts, and every target gets its own; the deadline stays one for all.
 
     Asking another target is repeating the call, and obeys the rules of `Retry`: what may have been acted on goes to
     nobody else unless the method is idempotent, an `Idempotency-Key` is sent, or `CallOptions(repeatable=True)` says
@@ -54,10 +54,10 @@ class Fallback:
     to whomever. A body that can't be sent again whole goes nowhere.
 
     The first good answer is taken, and says in `response.extensions["resilience.target"]` whose it is. A target that
-    refuses (4xx), or sends the client elsewhere, is passed over: it may lack the model, or the key. When all fail, the
-    caller gets the first failure, that of what it asked for; an answer is as readable as after `Retry`, an error
-    has a note on the others. (Envoy gives the last failure, Polly and failsafe-go that of the fallback: an answer to
-    a question that the caller did not ask.)
+    refuses (4xx), or sends the client elsewhere, is passed over: it may lack the model, or the key. One that sends it
+    elsewhere by 301, 302 or 303 may have acted before. When all fail, the caller gets the first failure, that of what it
+    asked for; an answer is as readable as after `Retry`, an error has a note on the others. (Envoy gives the last
+    failure, Polly and failsafe-go that of the fallback: an answer to a question that the caller did not ask.)
 
     Every origin has its own circuit and rate by itself; another model of the same origin has its own circuit.
     """
