@@ -55,7 +55,7 @@ class Fallback:
 
     The first good answer is taken, and says in `response.extensions["resilience.target"]` whose it is. A target that
     refuses (4xx), or sends the client elsewhere, is passed over: it may lack the model, or the key. One that sends it
-    elsewhere by 301, 302 or 303 may have acted before. When all fail, the caller gets the first failure, that of what it
+    elsewhere by 301, 302 or 303 may have acted first. When all fail, the caller gets the first failure, that of what it
     asked for; an answer is as readable as after `Retry`, an error has a note on the others. (Envoy gives the last
     failure, Polly and failsafe-go that of the fallback: an answer to a question that the caller did not ask.)
 
