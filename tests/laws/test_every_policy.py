@@ -450,7 +450,7 @@ OPENED = "crowd.opened"
     callers=st.integers(2, 4),
     gap=st.sampled_from([0.0, 0.1, 3.0]),
 )
-@settings(max_examples=120)
+@settings(max_examples=250)
 def test_calls_side_by_side_share_places_turns_and_budgets(
     chosen: list[Policy], method: str, script: list[Said], callers: int, gap: float
 ) -> None:
