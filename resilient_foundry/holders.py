@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import weakref
-from typing import Protocol
+from typing import Protocol, TypeVar
+
+T = TypeVar("T")
 
 
 class Holder(Protocol):
@@ -16,3 +18,12 @@ class Holder(Protocol):
 
 holders: weakref.WeakSet[Holder] = weakref.WeakSet()
 """All that live; for who looks for leaks, and for nobody else."""
+
+
+def all_of(living: weakref.WeakSet[T]) -> list[T]:
+    """Those in the set just now; other threads may put more into it meanwhile."""
+    while True:
+        try:
+            return list(living)
+        except RuntimeError:  # one of them did so while it was looked through
+            continue

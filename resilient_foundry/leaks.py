@@ -12,7 +12,7 @@ from pathlib import Path
 from resilient_foundry._transports.bind import busy_connections
 from resilient_foundry._transports.body import Body, openings, settle_the_lost
 from resilient_foundry.events import Outcome
-from resilient_foundry.holders import holders
+from resilient_foundry.holders import all_of, holders
 
 _OURS = Path(__file__).parent
 _CLIENTS = ("httpx", "httpx2")
@@ -81,7 +81,7 @@ def no_leaks() -> Generator[None]:
 
 
 def _held() -> Counter[str]:
-    return Counter(words for holder in list(holders) for words in holder.held())
+    return Counter(words for holder in all_of(holders) for words in holder.held())
 
 
 def _asked_at() -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import httpx
 import pytest
 
 from resilient_foundry import CircuitBreaker, ConcurrencyLimit, Retry, Stack
+from resilient_foundry.holders import all_of
 from resilient_foundry.leaks import LeakError, no_leaks
 from resilient_foundry.testing import Answer, ok, scripted
 from tests._transports.conftest import way as way  # noqa: PLC0414 - the fixture of the six ways
@@ -160,3 +162,28 @@ def test_it_is_a_fixture_for_the_tests_of_others(pytester: pytest.Pytester, monk
     outcome = pytester.runpytest_subprocess("-p", "no:randomly", "-p", "no:xdist")
     outcome.assert_outcomes(passed=2, errors=1)
     outcome.stdout.fnmatch_lines(["*LeakError: the answer to attempt 1 (200), asked for at *.py:11, was not closed*"])
+
+
+class Thing:
+    """Something that lives."""
+
+
+class Growing(weakref.WeakSet[Thing]):
+    """A set into which another thread puts something while it is looked through for the first time."""
+
+    late: Thing | None = None
+
+    def __iter__(self) -> Iterator[Thing]:
+        things = super().__iter__()
+        yield next(things)
+        if self.late is None:
+            self.late = Thing()
+            self.add(self.late)
+        yield from things
+
+
+def test_what_other_threads_make_meanwhile_disturbs_nobody_who_looks() -> None:
+    """A test may look for leaks while others make transports and circuits."""
+    living, there = Growing(), [Thing(), Thing()]
+    living.update(there)
+    assert set(all_of(living)) == {*there, living.late}

@@ -21,6 +21,7 @@ from resilient_foundry._transports.layers import (
 )
 from resilient_foundry._transports.library import Library, colours_of, described, library_of
 from resilient_foundry.effects import Flow
+from resilient_foundry.holders import all_of
 
 CallFlow = Callable[[Any], Flow[Any]]
 """From a request of the library to the flow of the whole call."""
@@ -189,7 +190,7 @@ def bind(transport: Any, flow: CallFlow, stack: object, world: World, *, repeats
 
 def busy_connections() -> Counter[str]:
     """The connections with a request on them, in the pools under all transports of ours, in a few words each."""
-    return Counter(words for surface in list(_bound) for words in _busy(surface.wrapped))
+    return Counter(words for surface in all_of(_bound) for words in _busy(surface.wrapped))
 
 
 def _busy(transport: Any) -> Iterator[str]:

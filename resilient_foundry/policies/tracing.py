@@ -139,7 +139,7 @@ class _Events:
 
     def __call__(self, event: Event) -> None:
         told = _as_span_event(event)
-        if told is not None:
+        if told is not None and self._span.is_recording():  # not after its end, of which the SDK would warn
             name, attributes = told
             self._span.add_event(name, {key: value for key, value in attributes.items() if value is not None})
 

@@ -26,6 +26,7 @@ from resilient_foundry import (
     StreamGuard,
     Tracing,
 )
+from resilient_foundry.events import CircuitOpened
 from resilient_foundry.flow import Flow, Proceed, Request, Response
 from resilient_foundry.testing import (
     Answer,
@@ -299,6 +300,23 @@ def test_a_span_that_is_current_becomes_the_parent(recorder: Recorder) -> None:
     call = next(span for span in recorder.spans if span.name == "resilience http")
     assert call.parent is not None
     assert call.parent.span_id == outer.get_span_context().span_id
+
+
+class Mistaken:
+    """A policy that fails when it has an answer."""
+
+    def flow(self, request: Request, proceed: Proceed) -> Flow[Response]:
+        yield from proceed(request)
+        raise ZeroDivisionError
+
+
+def test_what_happens_after_the_span_of_a_call_has_ended_is_not_written_on_it(
+    recorder: Recorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The answer of a call that failed is closed when all its policies are through; the SDK would warn of an event."""
+    history = rehearse(Stack.unchecked(recorder.tracing, Mistaken(), CircuitBreaker(failures=1)), failed())
+    assert [type(event) for event in history.events][-1] is CircuitOpened
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("opentelemetry")] == []
 
 
 def test_a_call_whose_event_loop_is_gone_ends_its_spans_and_logs_no_error(
