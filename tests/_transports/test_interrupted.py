@@ -5,12 +5,30 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+import threading
+import time
+import traceback
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
+from resilient_foundry import ConcurrencyLimit, RateLimit, Stack
+from resilient_foundry.policies.origin import origin
+from resilient_foundry.testing import no_leaks, ok, scripted
+from tests._transports.test_every_await import (
+    ALL_STORY,
+    ASIDE,
+    TOLD,
+    URL,
+    Wire,
+    assert_nothing_is_held,
+    everything,
+    let_it_probe,
+)
 from tests.servers import PATIENCE, Server, replies, says_nothing
-from tests.ways import NAMES
+from tests.ways import LIBRARIES, NAMES, over
 
 NOT_OURS = (
     *("-W", "ignore:Async generator 'http:ResourceWarning"),
@@ -103,3 +121,121 @@ def test_while_waiting_for_an_answer(name: str) -> None:
     """The server did not fail; it was not given the time."""
     with Server(says_nothing) as server:
         assert interrupted(name, server.url, lambda _: server.wait_for(1)) == ["left", "1", "closed", "0"]
+
+
+ERRORS = [KeyboardInterrupt, SystemExit]
+
+
+@contextmanager
+def interrupted_while_it_waits(error: type[BaseException]) -> Generator[None]:
+    """Raise this in the main thread, by a signal, as soon as that thread waits."""
+    main = threading.main_thread().ident or 0
+    frames = sys._current_frames  # pyright: ignore[reportPrivateUsage] - the only way to see where a thread is
+    until = time.monotonic() + PATIENCE
+
+    def waits() -> bool:
+        stack = traceback.extract_stack(frames()[main])
+        return stack[-1].name == "wait" and any(frame.filename.endswith("drive.py") for frame in stack)
+
+    def interrupt() -> None:
+        while not waits() and time.monotonic() < until:
+            pass
+        signal.pthread_kill(main, signal.SIGUSR1)
+
+    def raise_it(*_: object) -> None:
+        raise error
+
+    before = signal.signal(signal.SIGUSR1, raise_it)
+    watcher = threading.Thread(target=interrupt)
+    watcher.start()
+    try:
+        with pytest.raises(error):
+            yield
+    finally:
+        watcher.join()
+        signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.mark.parametrize("library", LIBRARIES.values(), ids=LIBRARIES)
+@pytest.mark.parametrize("error", ERRORS)
+def test_in_a_queue_for_a_place(library: Any, error: type[BaseException]) -> None:
+    """The place in the queue is given up, and whoever holds one has it still."""
+    limit = ConcurrencyLimit(1)
+    transport = over(Stack(limit), scripted(ok(), ok(), module=library))
+    with no_leaks(), library.Client(transport=transport) as client:
+        with client.stream("GET", URL):
+            with interrupted_while_it_waits(error):
+                client.get(URL)
+            assert limit.snapshot(URL) == (1, 1, 0, 0)
+        assert client.get(URL).content == b"ok"
+
+
+@pytest.mark.parametrize("library", LIBRARIES.values(), ids=LIBRARIES)
+@pytest.mark.parametrize("error", ERRORS)
+def test_in_line_for_a_turn(library: Any, error: type[BaseException]) -> None:
+    """Nobody stands in line afterwards."""
+    limit = RateLimit(1, per=3600.0)
+    with library.Client(transport=over(Stack(limit), scripted(ok(), module=library))) as client:
+        client.get(URL)
+        with interrupted_while_it_waits(error):
+            client.get(URL)
+    assert limit.lines.of(origin(URL), 0.0).waiting == 0
+
+
+@pytest.mark.parametrize("library", LIBRARIES.values(), ids=LIBRARIES)
+@pytest.mark.parametrize("error", ERRORS)
+def test_at_any_step_of_the_transport(library: Any, error: type[BaseException]) -> None:
+    """Through a stack of every policy: what was opened is closed once, nothing is held, and it leaves as itself."""
+    at, came_through = 0, False
+    while not came_through:
+        at += 1
+        wire, stack, passed = Wire(), everything(), [0]
+        let_it_probe(stack)
+
+        def step(at: int = at, passed: list[int] = passed) -> None:
+            passed[0] += 1
+            if passed[0] == at:
+                raise error
+
+        asked = {"stream": True, "temperature": 0}
+        with no_leaks(), library.Client(transport=over(stack, stepping(library, wire, step))) as client:
+            try:
+                content = client.post(URL, json=asked, extensions={"resilience": {"repeatable": True}}).content
+            except error:
+                content = None
+        came_through = passed[0] < at
+        assert content == (TOLD if came_through else None)
+        assert wire.closed == dict.fromkeys(range(1, wire.opened + 1), 1)
+        assert_nothing_is_held(stack)
+    assert at > 10
+
+
+def stepping(library: Any, wire: Wire, step: Callable[[], None]) -> Any:
+    """A synchronous transport of the library that tells a story, and takes a step before everything."""
+    remaining = list(ALL_STORY)
+
+    class Body(library.SyncByteStream):  # type: ignore[misc]  # a class of a library that is a parameter
+        def __init__(self, number: int, chunks: tuple[bytes, ...], breaks: str | None) -> None:
+            self.number, self.chunks, self.breaks = number, chunks, breaks
+
+        def __iter__(self) -> Iterator[bytes]:
+            for chunk in self.chunks:
+                step()
+                yield chunk
+            step()
+            if self.breaks:
+                raise getattr(library, self.breaks)("scripted")
+
+        def close(self) -> None:
+            wire.closed[self.number] += 1
+
+    class Transport(library.BaseTransport):  # type: ignore[misc]  # as above
+        def handle_request(self, request: Any) -> Any:
+            step()
+            said = ASIDE.get(request.url.path)
+            status, content_type, chunks, breaks = remaining.pop(0) if said is None else said
+            wire.opened += 1
+            body = Body(wire.opened, chunks, breaks)
+            return library.Response(status, headers={"content-type": content_type}, stream=body)
+
+    return Transport()
