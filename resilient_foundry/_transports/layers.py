@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
-import warnings
 from typing import Any
 
+from resilient_foundry._warnings import warn
 from resilient_foundry.call import options_of
 from resilient_foundry.effects import Request
 
@@ -44,11 +43,3 @@ def warn_of_retries_above() -> None:
         "an SDK repeats calls over a stack that has a Retry: their attempts multiply; "
         "switch the SDK's own retries off (max_retries=0)"
     )
-
-
-def warn(text: str) -> None:
-    """Warn as from the first line of code that is not ours."""
-    frame, level = inspect.currentframe(), 0
-    while frame is not None and frame.f_globals.get("__name__", "").startswith("resilient_foundry."):
-        frame, level = frame.f_back, level + 1
-    warnings.warn(text, RuntimeWarning, stacklevel=level + 1)
