@@ -108,6 +108,20 @@ def may_be_repeated(request: Request) -> bool:
     return said if said is not None else request.method in _IDEMPOTENT or "idempotency-key" in request.headers
 
 
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "QUERY"})
+"""RFC 9110 section 9.2.1, and QUERY."""
+
+
+def may_run_beside_itself(request: Request) -> bool:
+    """Whether the call may be under way twice at once, of which the one that comes last may be the one that lost.
+
+    The caller's word, or else a safe method, or an `Idempotency-Key`: a PUT or a DELETE may be done twice, but not in
+    any order with others.
+    """
+    said = options_of(request).repeatable
+    return said if said is not None else request.method in _SAFE or "idempotency-key" in request.headers
+
+
 MORE_LEGS = frozenset({301, 302, 303, 307, 308, 401, 407})
 """After these the client may send another leg of the same call (RFC 9110 sections 15.4 and 11)."""
 
@@ -159,11 +173,13 @@ def derive(
     content: bytes | None = None,
     extensions: Mapping[str, Any] | None = None,
 ) -> R:
-    """The same request with another method, URL (of its own library) or body, or further headers or extensions.
+    """The same request with another method, URL (a text, or of its own library), body, headers or extensions.
 
     The one given is left as it is. Headers named in `without` (lower case) are left out. With a URL comes its
     `Host`, with a body its length.
     """
+    if isinstance(url, str):
+        url = type(request.url)(url)  # type: ignore[call-arg]  # a Protocol says nothing of constructors
     left_out = {*without, *(_TELL_THE_LENGTH if content is not None else ())}
     all_headers: Any = request.headers  # the library's own Headers
     kept = all_headers if not left_out else [line for line in all_headers.multi_items() if line[0] not in left_out]

@@ -174,6 +174,7 @@ def test_a_request_may_be_derived_for_another_address(module: ModuleType) -> Non
     assert (str(fresh.url), fresh.headers["host"]) == ("http://two:2/v1/chat?a=b", "two:2")
     assert (fresh.read(), fresh.headers["x-mine"]) == (b"body", "kept")
     assert (str(request.url), request.headers["host"]) == ("http://one:1/v1/chat?a=b", "one:1")
+    assert str(derive(request, url="http://three/status").url) == "http://three/status"
 
 
 @pytest.mark.parametrize("module", LIBRARIES)

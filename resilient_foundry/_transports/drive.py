@@ -447,13 +447,14 @@ class SyncDriver(_Driver):
     def wait(self, effect: Wait) -> bool:
         """Block until the signal is given."""
         settle_the_lost()
-        event = threading.Event()
-        effect.signal.hear(event.set)
+        given = threading.Lock()  # and no Event: a collector may call its `set` in the midst of its own `wait`
+        given.acquire()
+        effect.signal.hear(given.release)
         try:
-            left = None if effect.until is None else max(0.0, effect.until - self.clock())
-            event.wait(None if left is None else min(left, threading.TIMEOUT_MAX))
+            left = -1.0 if effect.until is None else max(0.0, effect.until - self.clock())
+            given.acquire(timeout=min(left, threading.TIMEOUT_MAX))
         finally:
-            effect.signal.forget(event.set)
+            effect.signal.forget(given.release)
         return effect.signal.is_given
 
     def work(self, effect: Work) -> Any:

@@ -50,6 +50,12 @@ def text(name: str, value: object) -> None:
         raise TypeError(f"{name} is a text or None, not {value!r}")
 
 
+def kind(name: str, value: object, wanted: type, example: str) -> None:
+    """Raise TypeError unless the value is of this class."""
+    if not isinstance(value, wanted):
+        raise TypeError(f"{name} is a {wanted.__name__}, such as {example}, not {value!r}")
+
+
 def _is_a(value: object, kinds: tuple[type, ...]) -> bool:
     """What the annotations promise, for callers without a type checker."""
     return isinstance(value, kinds)

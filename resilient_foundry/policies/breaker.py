@@ -148,6 +148,12 @@ class CircuitBreaker:
     circuits: Circuits = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        storage: object = self.storage
+        if storage is not None and not callable(storage):
+            raise TypeError(
+                f"CircuitBreaker.storage makes the storage of a circuit from its name, such as "
+                f'redis_storage("redis://127.0.0.1/0"); it is not {type(storage).__name__}'
+            )
         if self.failures is not None:
             count("CircuitBreaker.failures", self.failures)
         elif self.failure_rate is None and self.slow_seconds is None:

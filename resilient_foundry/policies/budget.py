@@ -15,23 +15,27 @@ _BUCKETS = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryBudget:
-    """Lets repeated requests be at most `share` of the calls, so that a server in trouble is not met with a multiple.
+    """Lets repeated requests be a `share` of the calls, so that a server in trouble is not met with a multiple.
 
     `Retry(budget=...)` and `Hedge(budget=...)` that hold the same object spend from the same account, one an origin. In
-    each `window` (seconds) an origin may be sent `share` times as many repetitions as calls, and `floor` a second in
-    any case, so that a program which calls seldom may still try again. What is refused is not lost: the caller gets the
-    failure itself, and the ledger says why. The `max_origins` used last are remembered. (Finagle's RetryBudget; Google,
-    "Site Reliability Engineering", chapter 21.)
+    each `window` (seconds) an origin may be sent `share` times as many repetitions as calls, and besides `floor` a
+    second, 20 in 10 seconds by default, so that a program which calls seldom may still try again. What is refused is
+    not lost: the caller gets the failure itself, and the ledger says why. The `max_origins` used last are remembered.
+    (Finagle's RetryBudget; Google, "Site Reliability Engineering", chapter 21.)
     """
 
     share: float = 0.2
-    floor: float = 10.0
+    floor: float = 2.0
     window: float = 10.0
     max_origins: int = 1000
     accounts: Accounts = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         number("RetryBudget.share", self.share, at_least=0.0)
+        if self.share > 1:
+            raise ValueError(
+                f"RetryBudget.share is at most 1, which is as many repetitions as calls, not {self.share!r}"
+            )
         number("RetryBudget.floor", self.floor, at_least=0.0)
         number("RetryBudget.window", self.window, above=0.0)
         count("RetryBudget.max_origins", self.max_origins)

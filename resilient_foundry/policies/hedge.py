@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
-import warnings
 from dataclasses import dataclass, field
 
 from resilient_foundry import sse
-from resilient_foundry.call import attempt_of, derive, lies_in_memory, may_be_repeated, options_of, shared_of
+from resilient_foundry._warnings import warn
+from resilient_foundry.call import attempt_of, derive, lies_in_memory, may_run_beside_itself, options_of, shared_of
 from resilient_foundry.events import HedgeDenied, HedgeStarted, HedgeWon
 from resilient_foundry.faults import Fault, Judge, Verdict, fault_of, judge_by_status, legible
 from resilient_foundry.flow import (
@@ -25,7 +24,7 @@ from resilient_foundry.flow import (
     together,
     wait_for_any,
 )
-from resilient_foundry.policies._checks import count, number
+from resilient_foundry.policies._checks import count, kind, number
 from resilient_foundry.policies.beginning import as_far_as_it_came
 from resilient_foundry.policies.budget import RetryBudget
 from resilient_foundry.policies.origin import origin
@@ -57,9 +56,9 @@ class Hedge:
     neither for the circuit nor against it. With `budget` the further requests are a share of the traffic, one with the
     repetitions of a `Retry` that holds the same budget.
 
-    Repeated is only what may be: the method is idempotent (RFC 9110 section 9.2.2), an `Idempotency-Key` is sent or
-    `CallOptions(repeatable=True)` says so, and the body lies in memory, since a file can't be read at two places at
-    once. `CallOptions(retry=False)` lets the call go out once.
+    Only what may be under way twice is sent twice: the method is safe (RFC 9110 section 9.2.1), an `Idempotency-Key`
+    is sent or `CallOptions(repeatable=True)` says so, and the body lies in memory, since a file can't be read at two
+    places at once. `CallOptions(retry=False)` lets the call go out once.
 
     Asynchronous clients alone can wait for two answers: over a transport that is synchronous only, TypeError is raised
     when the stack is put over it, over one that is both, by the call. The pool of connections needs
@@ -90,6 +89,8 @@ class Hedge:
                 raise ValueError(f"Hedge.quantile is less than 1, not {self.quantile!r}")
             latencies = LatencyQuantile(self.quantile, warm_up=self.warm_up, limit=self.max_origins)
         object.__setattr__(self, "latencies", latencies)
+        if self.budget is not None:
+            kind("Hedge.budget", self.budget, RetryBudget, "RetryBudget(share=0.2)")
 
     def check(self, library: str, colours: frozenset[str]) -> None:
         """Refuse what can't wait for two answers, and warn of what loses connections; see `flow.Particular`."""
@@ -100,7 +101,7 @@ class Hedge:
             )
         if library == "httpx" and "sync" not in colours and not self._warned:  # a double is both, and has no pool
             self._warned.append(library)
-            _warn(
+            warn(
                 "Hedge cancels the requests that lost, and httpx 0.28 loses a place of its pool for good with each one "
                 "that is cancelled while it waits for a connection: use httpx2, or put a ConcurrencyLimit inside "
                 "Hedge, no larger than the pool"
@@ -111,7 +112,7 @@ class Hedge:
         options = options_of(request)
         if self.most == 1 or not options.retry:
             return (yield from proceed(request))
-        if not may_be_repeated(request):
+        if not may_run_beside_itself(request):
             return (yield from self._alone(request, proceed, "not_repeatable"))
         if not lies_in_memory(request):
             return (yield from self._alone(request, proceed, "body_sent"))
@@ -252,11 +253,3 @@ class _Race:
         latencies, first = self._policy.latencies, self.branches[0]
         if latencies is not None and (winner is first or first in self._running):
             latencies.took(self._origin, (yield from now()) - began)
-
-
-def _warn(text: str) -> None:
-    """Warn as from the first line of code that is not ours."""
-    frame, level = inspect.currentframe(), 0
-    while frame is not None and frame.f_globals.get("__name__", "").startswith("resilient_foundry."):
-        frame, level = frame.f_back, level + 1
-    warnings.warn(text, RuntimeWarning, stacklevel=level + 1)

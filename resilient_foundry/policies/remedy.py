@@ -57,13 +57,20 @@ class Cure(Protocol):
     def noticed(self, request: Request, failure: Response | Exception) -> Flow[str | None]:
         """What is to be mended, by a name fit for logs, where this failure of the request shows it; else None.
 
-        Only where the server did nothing with the request: it is asked once more, whatever its method.
+        Only where the server did nothing with the request: it is asked once more, whatever its method. A flow, which
+        asks by `yield from`; where it asks for nothing, `yield from ()` makes it one.
         """
         ...
 
     def mend(self, request: Request, proceed: Proceed, thing: str) -> Flow[str]:
-        """Mend it, and say in a few words what was done. `proceed` is for further requests, which are attempts too."""
+        """Mend it, and say in a few words what was done. `proceed` is for further requests, which are attempts too.
+
+        `call.derive` makes them, and `flow.discard` closes their answers.
+        """
         ...
+
+
+_OF_A_CURE = ("name", "doing", "failures", "prepare", "noticed", "mend")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +95,9 @@ class Remedy:
     _repairs: Repairs = field(default_factory=Repairs, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        missing = [part for part in _OF_A_CURE if not hasattr(self.cure, part)]
+        if missing:
+            raise TypeError(f"Remedy.cure is a Cure, and {self.cure!r} has no {missing[0]}")
         count("Remedy.times", self.times)
         number("Remedy.pause", self.pause, at_least=0.0)
 

@@ -34,7 +34,7 @@ from resilient_foundry.flow import (
     tell,
     today,
 )
-from resilient_foundry.policies._checks import count, seconds
+from resilient_foundry.policies._checks import count, kind, seconds
 from resilient_foundry.policies.backoff import Backoff
 from resilient_foundry.policies.budget import RetryBudget
 from resilient_foundry.policies.origin import origin
@@ -89,6 +89,9 @@ class Retry:
     def __post_init__(self) -> None:
         count("Retry.attempts", self.attempts)
         seconds("Retry.longest_wait", self.longest_wait)
+        kind("Retry.backoff", self.backoff, Backoff, "Backoff(base=2)")
+        if self.budget is not None:
+            kind("Retry.budget", self.budget, RetryBudget, "RetryBudget(share=0.2)")
 
     def flow(self, request: Request, proceed: Proceed) -> Flow[Response]:
         """Take the request through as many attempts as it needs and may have."""

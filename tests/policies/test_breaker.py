@@ -945,3 +945,9 @@ def test_an_error_of_a_call_that_is_only_watched_is_as_it_would_be_without_a_bre
 def test_a_wrong_setting_is_named(settings: dict[str, Any], error: type[Exception], sentence: str) -> None:
     with pytest.raises(error, match=sentence):
         CircuitBreaker(**settings)
+
+
+def test_a_storage_that_makes_no_storages_is_refused_when_the_breaker_is_made() -> None:
+    """It may hold a password, so it is told by its kind."""
+    with pytest.raises(TypeError, match=r'such as redis_storage\("redis://127\.0\.0\.1/0"\); it is not str'):
+        CircuitBreaker(storage="redis://:secret@x")  # type: ignore[arg-type]

@@ -118,6 +118,7 @@ def test_a_child_process_can_use_it_though_the_lock_was_held_at_the_fork() -> No
     ("setting", "complaint"),
     [
         ({"share": -0.1}, "RetryBudget.share is at least 0, not -0.1"),
+        ({"share": 20}, "RetryBudget.share is at most 1, as many repetitions as calls, not 20"),
         ({"floor": float("nan")}, "RetryBudget.floor is a finite number, not nan"),
         ({"window": 0.0}, "RetryBudget.window is more than 0, not 0.0"),
         ({"max_origins": 0}, "RetryBudget.max_origins is at least 1, not 0"),

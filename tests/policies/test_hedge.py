@@ -229,8 +229,9 @@ def test_a_stream_that_blames_the_caller_wins() -> None:
     assert WRONG.encode() in history.content
 
 
-@pytest.mark.parametrize("method", ["POST", "PATCH"])
+@pytest.mark.parametrize("method", ["POST", "PATCH", "PUT", "DELETE"])
 def test_what_must_not_be_done_twice_is_not(method: str) -> None:
+    """Nor what may be done twice, but not twice at once: a PUT that lost may come after a later one that won."""
     history = rehearse(HEDGE, ok(after=3), method=method)
     assert (history.sent, told(history)) == (1, [HedgeDenied("not_repeatable")])
     assert told(rehearse(HEDGE, ok(after=0.1), method=method)) == []
@@ -245,13 +246,13 @@ def test_what_the_caller_says_of_it_goes_first() -> None:
 
 
 def test_bytes_go_out_whole_both_times() -> None:
-    history = rehearse(HEDGE, ok(after=3), ok(), method="PUT", content=b"asked")
+    history = rehearse(HEDGE, ok(after=3), ok(), method="QUERY", content=b"asked")
     assert history.script.bodies == [b"asked", b"asked"]
 
 
 def test_a_body_that_is_not_in_memory_is_sent_once() -> None:
     """A file can't be read at two places at once, even where it could be rewound."""
-    history = rehearse(HEDGE, ok(after=3), method="PUT", content=iter([b"asked"]))
+    history = rehearse(HEDGE, ok(after=3), method="QUERY", content=iter([b"asked"]))
     assert (history.script.bodies, told(history)) == ([b"asked"], [HedgeDenied("body_sent")])
 
 
@@ -398,3 +399,8 @@ def test_a_mistake_of_the_script_is_shown() -> None:
     """Also where it lies in a part that runs beside another one."""
     with pytest.raises(AssertionError, match="asked once more"):
         rehearse(HEDGE, Failure(error="ReadError"))
+
+
+def test_a_budget_of_another_kind_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"Hedge\.budget is a RetryBudget, such as RetryBudget\(share=0\.2\), not 0\.2"):
+        Hedge(0.5, budget=0.2)  # type: ignore[arg-type]

@@ -324,3 +324,9 @@ def test_a_call_that_is_interrupted_while_it_mends_leaves_its_turn() -> None:
     first = rehearse(remedy, LOCKED, ok(), listener=interrupt)
     assert isinstance(first.error, KeyboardInterrupt)
     assert rehearse(remedy, LOCKED, ok(), ok()).status == 200
+
+
+def test_what_is_no_cure_is_refused_when_the_policy_is_made() -> None:
+    """And not when something is to be mended."""
+    with pytest.raises(TypeError, match=r"Remedy\.cure is a Cure, and 'x' has no name"):
+        Remedy("x")  # type: ignore[arg-type]

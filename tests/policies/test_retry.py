@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import re
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
@@ -669,3 +670,16 @@ def test_a_judge_is_not_shown_what_it_cannot_read() -> None:
     squeezed = Answer(status=502, headers={"content-encoding": "gzip"}, chunks=(gzip.compress(b"no"),))
     rehearse(Stack(Retry(judge=judge), CircuitBreaker(judge=judge)), squeezed, failed(502, b"plain"), ok())
     assert set(seen) == {b"", b"plain"}
+
+
+@pytest.mark.parametrize(
+    ("setting", "complaint"),
+    [
+        ({"backoff": 2}, "Retry.backoff is a Backoff, such as Backoff(base=2), not 2"),
+        ({"budget": 0.2}, "Retry.budget is a RetryBudget, such as RetryBudget(share=0.2), not 0.2"),
+    ],
+)
+def test_a_setting_of_another_kind_is_refused_when_the_policy_is_made(setting: Any, complaint: str) -> None:
+    """And not with the first failure."""
+    with pytest.raises(TypeError, match=re.escape(complaint)):
+        Retry(**setting)
