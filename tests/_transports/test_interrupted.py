@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -134,12 +133,16 @@ def interrupted_while_it_waits(error: type[BaseException]) -> Generator[None]:
     until = time.monotonic() + PATIENCE
 
     def waits() -> bool:
-        stack = traceback.extract_stack(frames()[main])
-        return stack[-1].name == "wait" and any(frame.filename.endswith("drive.py") for frame in stack)
+        frame = frames().get(main)
+        at_rest, ours = frame is not None and frame.f_code.co_name == "wait", False
+        while frame is not None:
+            ours = ours or frame.f_code.co_filename.endswith("drive.py")
+            frame = frame.f_back
+        return at_rest and ours
 
     def interrupt() -> None:
         while not waits() and time.monotonic() < until:
-            pass
+            time.sleep(0)  # the other thread's turn
         signal.pthread_kill(main, signal.SIGUSR1)
 
     def raise_it(*_: object) -> None:
