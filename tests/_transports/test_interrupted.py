@@ -141,8 +141,10 @@ def interrupted_while_it_waits(error: type[BaseException]) -> Generator[None]:
         return at_rest and ours
 
     def interrupt() -> None:
-        while not waits() and time.monotonic() < until:
-            time.sleep(0)  # the other thread's turn
+        looks = 0  # on its way into the wait, the lock of threading.Event itself would break
+        while looks < 20 and time.monotonic() < until:
+            looks = looks + 1 if waits() else 0
+            time.sleep(0.002)
         signal.pthread_kill(main, signal.SIGUSR1)
 
     def raise_it(*_: object) -> None:
