@@ -142,7 +142,7 @@ class RetriesExhausted(Event):
     reason: str
 
     def __str__(self) -> str:
-        return f"gives up after {self.attempts} attempts: {self.reason}"
+        return f"gives up after {self.attempts} attempt{'s' if self.attempts > 1 else ''}: {self.reason}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -31,3 +32,8 @@ def _stamina_as_it_was() -> Iterator[None]:  # pyright: ignore[reportUnusedFunct
     stamina.set_active(True)
     stamina.set_testing(False)
     stamina.instrumentation.set_on_retry_hooks(None)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Twice as many workers as processors: most tests that take long wait for sockets and processes."""
+    return 2 * (os.cpu_count() or 1)

@@ -114,12 +114,12 @@ class Body:
             attempt.error = type(error).__name__
         if attempt.number:  # 0: an answer that a policy gave itself, and no attempt at all
             detail = end.detail or attempt.error or ""
+            told, place = self.ledger.events, len(self.ledger.events)
             self.ledger.tell(
                 AttemptEnded(attempt.number, attempt.status, end.outcome, attempt.ended_after, attempt.bytes, detail),
                 at,
             )
-            told = self.ledger.events
-            told.insert(before, told.pop())  # a reader wants the cause before what the watchers made of it
+            told.insert(before, told.pop(place))  # a reader wants the cause before what the watchers made of it
         if problem is not None:
             raise problem
 

@@ -183,7 +183,7 @@ class _Driver:
         carried = shared.carried
         late = carried is not None and carried + _BETWEEN_LEGS <= self.clock()
         if late or shared.answered is None or shared.answered == _looks(request):
-            carried, shared.retries = None, 0  # no leg, but another call
+            carried, shared.retries, shared.counted = None, 0, None  # no leg, but another call
         shared.until, shared.moment = carried, math.inf
         shared.carried = shared.answered = None
         return shared

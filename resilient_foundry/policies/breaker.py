@@ -67,13 +67,23 @@ class Circuits:
 
     def of(self, name: str) -> Circuit:
         """The circuit of this name, made if it is new."""
+        circuit = self._known(name)
+        if circuit is not None:
+            return circuit
+        fresh = self._make(name)  # without the lock: a storage may be made by somebody's own code
         with self._locked():
             circuit = self._circuits.get(name)
-            if circuit is None:
+            if circuit is None:  # no other thread was faster
                 if len(self._circuits) >= self._limit:
                     self._forget()
-                circuit = self._circuits[name] = self._make(name)
-            self._circuits.move_to_end(name)
+                circuit = self._circuits[name] = fresh
+            return circuit
+
+    def _known(self, name: str) -> Circuit | None:
+        with self._locked():
+            circuit = self._circuits.get(name)
+            if circuit is not None:
+                self._circuits.move_to_end(name)
             return circuit
 
     def __iter__(self) -> Iterator[Circuit]:

@@ -33,9 +33,7 @@ class RetryBudget:
     def __post_init__(self) -> None:
         number("RetryBudget.share", self.share, at_least=0.0)
         if self.share > 1:
-            raise ValueError(
-                f"RetryBudget.share is at most 1, which is as many repetitions as calls, not {self.share!r}"
-            )
+            raise ValueError(f"RetryBudget.share is at most 1, as many repetitions as calls, not {self.share!r}")
         number("RetryBudget.floor", self.floor, at_least=0.0)
         number("RetryBudget.window", self.window, above=0.0)
         count("RetryBudget.max_origins", self.max_origins)

@@ -24,12 +24,12 @@ pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # sockets th
 
 
 def small(library: ModuleType) -> Report:
-    """Some hundred calls in four seconds, of which a tenth may be repeated."""
+    """Some hundred calls in some seconds, of which a tenth may be repeated."""
     spans = Spans()
     provider = TracerProvider()
     provider.add_span_processor(spans)
     stack = everything(provider, RetryBudget(share=0.1, floor=0.0, window=60.0))
-    settings: dict[str, Any] = {"contender": "small", "callers": 40, "seconds": 4.0, "every": 0.5}
+    settings: dict[str, Any] = {"contender": "small", "callers": 40, "seconds": 2.5, "every": 0.4}
     with stormy() as server, no_leaks():
         return asyncio.run(storm(server, stack, library=library, spans=spans, **settings))
 

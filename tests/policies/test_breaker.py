@@ -951,3 +951,15 @@ def test_a_storage_that_makes_no_storages_is_refused_when_the_breaker_is_made() 
     """It may hold a password, so it is told by its kind."""
     with pytest.raises(TypeError, match=r'such as redis_storage\("redis://127\.0\.0\.1/0"\); it is not str'):
         CircuitBreaker(storage="redis://:secret@x")  # type: ignore[arg-type]
+
+
+def test_a_storage_may_be_made_by_code_that_uses_the_breaker() -> None:
+    """It is called without a lock of ours."""
+    breakers: list[CircuitBreaker] = []
+
+    def storage(name: str) -> pybreaker.CircuitBreakerStorage:
+        assert [circuit.name for circuit in breakers[0].circuits if circuit.name == name] == []
+        return pybreaker.CircuitMemoryStorage(pybreaker.STATE_CLOSED)
+
+    breakers.append(CircuitBreaker(storage=storage))
+    assert rehearse(breakers[0], ok()).status == 200
