@@ -8,7 +8,7 @@ from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
 
 from resilient_foundry._transports.bind import bind
-from resilient_foundry._transports.drive import World
+from resilient_foundry._transports.driver import World
 from resilient_foundry._transports.embed import cover
 from resilient_foundry._transports.library import colours_of, library_of
 from resilient_foundry.errors import StackError

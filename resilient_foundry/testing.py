@@ -17,8 +17,9 @@ from typing import Any
 
 import httpx
 
+from resilient_foundry._transports.blocking import SyncDriver
 from resilient_foundry._transports.body import SyncBody
-from resilient_foundry._transports.drive import SyncDriver, World
+from resilient_foundry._transports.driver import World
 from resilient_foundry._transports.library import Library, library
 from resilient_foundry._transports.turns import Turns
 from resilient_foundry.call import OPTIONS, CallOptions

@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any
 
-from resilient_foundry._transports.drive import AsyncDriver, SyncDriver, World
+from resilient_foundry._transports.awaiting import AsyncDriver
+from resilient_foundry._transports.blocking import SyncDriver
+from resilient_foundry._transports.driver import World
 from resilient_foundry._transports.layers import (
     repeated_above,
     warn_of_a_stack_below,

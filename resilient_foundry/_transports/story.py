@@ -10,7 +10,8 @@ from resilient_foundry._transports.body import AsyncBody, SyncBody
 from resilient_foundry.effects import Flow, Source
 
 if TYPE_CHECKING:
-    from resilient_foundry._transports.drive import AsyncDriver, SyncDriver
+    from resilient_foundry._transports.awaiting import AsyncDriver
+    from resilient_foundry._transports.blocking import SyncDriver
 
 
 class SyncStory:

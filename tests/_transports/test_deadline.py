@@ -19,7 +19,7 @@ from resilient_foundry import (
     StreamGuard,
 )
 from resilient_foundry._transports.bind import bind
-from resilient_foundry._transports.drive import World
+from resilient_foundry._transports.driver import World
 from resilient_foundry.events import Outcome, RetryDenied, TimedOut
 from resilient_foundry.testing import VirtualTime
 from tests.servers import Conversation, Gate, Server, replies, says_nothing, script, streams

@@ -136,7 +136,7 @@ def interrupted_while_it_waits(error: type[BaseException]) -> Generator[None]:
         frame = frames().get(main)
         at_rest, ours = frame is not None and frame.f_code.co_name == "wait", False
         while frame is not None:
-            ours = ours or frame.f_code.co_filename.endswith("drive.py")
+            ours = ours or frame.f_code.co_filename.endswith(("driver.py", "blocking.py"))
             frame = frame.f_back
         return at_rest and ours
 

@@ -21,7 +21,7 @@ from resilient_foundry import (
     StreamGuard,
 )
 from resilient_foundry._transports.bind import bind
-from resilient_foundry._transports.drive import World
+from resilient_foundry._transports.driver import World
 from resilient_foundry.call import SHARED
 from resilient_foundry.events import Outcome, TimedOut
 from resilient_foundry.flow import Flow, Proceed, Request, Response

@@ -1,0 +1,340 @@
+"""The driver that answers by awaiting, on asyncio and trio. It decides nothing."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, TypeVar
+
+import anyio
+from anyio.abc import TaskGroup
+
+from resilient_foundry._transports.body import AsyncBody, Body, settle_the_lost
+from resilient_foundry._transports.driver import ASKED_MOST, Driver, came_whole, loop, wrap
+from resilient_foundry._transports.logs import log
+from resilient_foundry._transports.story import AsyncStory
+from resilient_foundry._transports.wake import waker
+from resilient_foundry.call import CLOCK_STEP, IDLE
+from resilient_foundry.effects import (
+    Begin,
+    Branch,
+    Discard,
+    Effect,
+    Flow,
+    Give,
+    Peek,
+    Pour,
+    Preview,
+    Pull,
+    Repeat,
+    Send,
+    Sleep,
+    Together,
+    Wait,
+    Within,
+    Work,
+)
+from resilient_foundry.events import AttemptAnswered, Outcome
+
+T = TypeVar("T")
+
+_GRACE = 2.0
+"""Seconds that the library's own limits are given to end a call that has no answer yet before it is cancelled, which
+costs httpx 0.28 a connection of its pool. With the head of an answer that danger is over, and so is the grace."""
+
+
+class AsyncDriver(Driver):
+    """Answers by awaiting, on asyncio and trio."""
+
+    opened: list[AsyncBody]
+
+    async def call(self, request: Any, flow: Callable[[Any], Flow[Any]]) -> Any:
+        """Run the flow of a whole call; every answer but the one that is returned is closed when it ends."""
+        self.opened = []
+        self.ledger.listeners.insert(0, partial(log, request))
+        response = kept = None
+        leg = self.enter(request)
+        try:
+            response = await self.run(flow(request))
+            kept = self.hand_over(request, response)
+            return response
+        except Exception as error:  # noqa: BLE001 - raised again
+            left = self.leave(error)
+            try:
+                if left is error:
+                    raise
+                raise left from left.__cause__
+            finally:
+                del left  # it holds this frame
+        finally:
+            self.exit(request, leg, response)
+            await self.throw_all_away(kept=kept)
+
+    async def run(self, flow: Flow[T], *, up_to_a_chunk: bool = False) -> T:
+        """Answer every question of a flow; gives its value, or what a story gives next."""
+        answer, error = None, None
+        try:
+            while True:
+                try:
+                    effect = flow.send(answer) if error is None else flow.throw(error)
+                except StopIteration as end:
+                    value: T = end.value
+                    return value
+                if up_to_a_chunk and isinstance(effect, Give):
+                    return effect.chunk  # type: ignore[return-value]  # a story's value, until it ends with None
+                answer, error = None, None
+                try:
+                    answer = await self.answer(effect)
+                except BaseException as raised:  # noqa: BLE001 - handed to the flow, which raises it again
+                    error = raised
+        finally:
+            del error  # it holds this frame
+
+    async def answer(self, effect: Effect) -> Any:
+        """Do what was asked."""
+        if type(effect) in ASKED_MOST:
+            return self.at_once(effect)
+        match effect:
+            case Send():
+                return await self.send(effect.request)
+            case Repeat():
+                return await self.repeat(effect)
+            case Within():
+                return await self.within(effect)
+            case Peek():
+                return await self.peek(effect)
+            case Preview():
+                return await self.preview(effect)
+            case Discard():
+                return await self.throw_away(self.stream_of(effect.response))
+            case Wait():
+                return await self.wait(effect)
+            case Sleep():
+                return await self.sleep(effect.seconds)
+            case Together():
+                return await self.together(effect)
+            case Begin():
+                return self.begin_beside(effect)
+            case Pull():
+                return await self.stream_of(effect.source).next()
+            case Pour():
+                return self.pour(effect)
+            case Work():
+                return await self.work(effect)
+            case _:
+                return self.at_once(effect)
+
+    async def send(self, request: Any) -> Any:
+        """One attempt, up to the head of its answer."""
+        limits: Mapping[str, float | None] = request.extensions.get("timeout") or {}
+        idle = request.extensions.get(IDLE)
+        request, attempt, live, began = self.begin(request)
+        for scope, moment in self.shared.scopes:
+            if scope.deadline != moment + _GRACE:  # setting a timer anew takes some microseconds
+                scope.deadline = moment + _GRACE
+        self.unanswered.add(attempt.number)
+        try:
+            response = await self.inner.handle_async_request(request)
+        except BaseException as error:
+            self.failed(attempt, began, error)
+            self.unanswered.discard(attempt.number)
+            if self.side_by_side:  # another one may have its head, and wait for more
+                self.end_the_grace()
+            raise
+        self.unanswered.discard(attempt.number)
+        self.end_the_grace()
+        body = self.answered(request, response, attempt, live, began)
+        first = limits.get("read")
+        stream = self.library.streams.asynchronous(
+            body, response.stream, first=first, idle=idle or first, native=live.body if live else first
+        )
+        self.opened.append(stream)  # before anybody is told, who might fail
+        self.tell(AttemptAnswered(attempt.number, response.status_code, attempt.answered_after or 0.0))
+        wrap(response, stream)
+        return response
+
+    def end_the_grace(self) -> None:
+        """Keep the limits to the moment, once no head is waited for."""
+        if not self.unanswered:
+            for scope, moment in self.shared.scopes:
+                scope.deadline = moment
+
+    async def repeat(self, effect: Repeat) -> Any:
+        """Stamina's loop. The first attempt runs outside; only a failure enters, and is stamina's first attempt."""
+        try:
+            return await self.run(effect.part(1))
+        except Exception as error:
+            if effect.wait_for(error) is False:
+                raise
+            first = error
+        try:
+            async for attempt in loop(effect):
+                with attempt:
+                    if attempt.num == 1:
+                        raise first
+                    return await self.run(effect.part(attempt.num))
+        finally:
+            del first  # it holds the frames that hold it
+        raise AssertionError("stamina ended without an attempt")  # pragma: no cover
+
+    async def within(self, effect: Within) -> Any:
+        """Cancel the part once its moment has passed, and only where the library's limits did not end it."""
+        moment = anyio.current_time() + effect.moment - self.clock()
+        with anyio.CancelScope(deadline=moment + _GRACE) as scope:
+            ours = (scope, moment)
+            self.shared.scopes.append(ours)
+            try:
+                value = await self.run(effect.part)
+            finally:
+                self.shared.scopes.remove(ours)
+            if anyio.current_time() > moment:
+                raise TimeoutError  # it came too late, and what came is closed
+            return value
+        for attempt in self.ledger.attempts:
+            if attempt.outcome is Outcome.CANCELLED and self.ended_at(attempt) >= effect.moment - CLOCK_STEP:
+                attempt.outcome = Outcome.STALLED  # cancelled by us, and not by the caller
+        raise TimeoutError
+
+    async def together(self, effect: Together) -> Any:
+        """Run a part that others may be begun beside. No group of exceptions leaves: what the part raises does."""
+        group, value, problem = _Group(anyio.create_task_group()), None, None
+        self.side_by_side = True
+        async with group.tasks as tasks:
+            try:
+                value = await self.run(effect.part(group))
+            except BaseException as error:
+                if isinstance(error, anyio.get_cancelled_exc_class()):
+                    raise
+                problem = error
+            if group.running:  # cancelling takes some microseconds also where nobody is there to be cancelled
+                tasks.cancel_scope.cancel()
+        problem = problem or group.problem
+        if problem is None:
+            return value
+        try:
+            raise problem
+        finally:
+            del problem, group  # they hold this frame
+
+    def begin_beside(self, effect: Begin) -> Branch[Any]:
+        """A task that answers another flow, of the same call."""
+        branch: Branch[Any] = Branch()
+        group: Any = effect.group  # the one that `together` has handed out
+        group.running += 1
+        group.tasks.start_soon(self.run_beside, group, effect.part, branch)
+        return branch
+
+    async def run_beside(self, group: _Group, part: Flow[Any], branch: Branch[Any]) -> None:
+        """Run a flow to its end, and say so."""
+        try:
+            branch.value, branch.error = await self.outcome_of(part)
+        except BaseException as error:
+            if isinstance(error, anyio.get_cancelled_exc_class()):
+                raise
+            group.problem = error  # an interruption ends them all
+            group.tasks.cancel_scope.cancel()
+        else:
+            group.running -= 1
+            branch.ended.give()
+
+    async def outcome_of(self, part: Flow[Any]) -> tuple[Any, Exception | None]:
+        """What a flow gives, and what it raises."""
+        try:
+            return await self.run(part), None
+        except Exception as error:  # noqa: BLE001 - whoever began it looks at it
+            return None, error
+
+    def adopt(self, response: Any, body: Body) -> AsyncBody:
+        """Put our stream under a response that came from no transport."""
+        stream: AsyncBody = self.library.streams.asynchronous(body, response.stream, first=None, idle=None, native=None)
+        self.opened.append(stream)
+        wrap(response, stream)
+        return stream
+
+    async def sleep(self, seconds: float) -> None:
+        """Let time pass."""
+        await anyio.sleep(seconds)
+
+    async def wait(self, effect: Wait) -> bool:
+        """Await the signal."""
+        settle_the_lost()
+        event = anyio.Event()
+        wake = waker(event.set)
+        effect.signal.hear(wake)
+        try:
+            left = None if effect.until is None else max(0.0, effect.until - self.clock())
+            with anyio.move_on_after(left):
+                await event.wait()
+        finally:
+            effect.signal.forget(wake)
+        return effect.signal.is_given
+
+    async def work(self, effect: Work) -> Any:
+        """Block a thread of its own; a call that is cancelled does not wait for it."""
+        return await anyio.to_thread.run_sync(effect.work, abandon_on_cancel=True)
+
+    def pour(self, effect: Pour) -> None:
+        """Put another body under a response, told while it is read."""
+        source: AsyncBody = self.stream_of(effect.response)
+        if not came_whole(effect.response):
+            self.opened.remove(source)  # closed with the story from here on
+            told = AsyncStory(self, effect.story, source)
+            first, idle = (source.first, source.idle) if effect.in_place else (None, None)
+            body = self.body_told(effect, source.body)
+            stream: AsyncBody = self.library.streams.asynchronous(body, told, first=first, idle=idle, native=None)
+            self.opened.append(stream)
+            effect.response.stream = stream  # type: ignore[attr-defined]  # the library's response
+
+    async def throw_away(self, stream: AsyncBody) -> None:
+        """Close an answer that nobody wants; that its connection breaks over it is nobody's loss."""
+        with contextlib.suppress(
+            Exception
+        ):  # the connection's error, or that of a watcher: the others must be closed too
+            await stream.aclose()
+
+    async def throw_all_away(self, *, kept: AsyncBody | None = None) -> None:
+        """Close all answers but one; a cancellation that closing one of them meets waits for the others."""
+        cancelled: BaseException | None = None
+        for stream in self.opened:
+            if stream is not kept:
+                try:
+                    await self.throw_away(stream)
+                except BaseException as error:  # noqa: BLE001 - raised below
+                    cancelled = error
+        if cancelled is not None:
+            try:
+                raise cancelled
+            finally:
+                del cancelled  # it holds this frame
+
+    async def peek(self, effect: Peek) -> None:
+        """Read and hold chunks."""
+        stream: AsyncBody = self.stream_of(effect.response)
+        while not effect.enough():
+            chunk = await stream.pull()
+            if chunk is None:
+                return
+            stream.body.held.append(chunk)
+
+    async def preview(self, effect: Preview) -> bytes:
+        """Read and hold chunks up to a size; a body that breaks is shown as far as it came."""
+        stream: AsyncBody = self.stream_of(effect.response)
+        until = self.clock() + effect.seconds
+        while stream.body.wants(effect.limit) and self.clock() < until:
+            try:
+                chunk = await stream.pull()
+            except Exception:  # noqa: BLE001 - whoever reads the body meets it again
+                break
+            if chunk is not None:
+                stream.body.held.append(chunk)
+        return stream.body.shown(effect.limit)
+
+
+class _Group:
+    """Tasks that run side by side, and the interruption that one of them met."""
+
+    def __init__(self, tasks: TaskGroup) -> None:
+        self.tasks = tasks
+        self.running = 0
+        self.problem: BaseException | None = None
