@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True, scope="module")
 def _quiet() -> Iterator[None]:  # pyright: ignore[reportUnusedFunction] - pytest finds it
     logger = logging.getLogger("resilient_foundry")
     before = logger.level
