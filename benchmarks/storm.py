@@ -304,7 +304,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.getLogger("stamina").setLevel(logging.ERROR)  # it logs every retry
     reports = run(asked.callers, asked.seconds, asked.library, asked.compared)
     if asked.json:
-        print(json.dumps([asdict(report) for report in reports]))
+        print(json.dumps([asdict(report) | {"given_up": dict(report.given_up)} for report in reports]))
     else:
         print(told(reports))
     if asked.plot:
