@@ -1,0 +1,223 @@
+"""Who is asked to keep the contracts: a server that runs, or the tapes of one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol, Self
+
+import httpx
+
+from resilient_foundry.foundry.generations import Generation, generation_of
+from resilient_foundry.foundry.runtime import BUILTIN_MODELS, LocalRuntime, ServedModel
+from resilient_foundry.foundry.wire import mapping
+from resilient_foundry.harness.contract import ALONE, OWN, Contract
+from resilient_foundry.harness.evidence import Exchange
+from resilient_foundry.harness.tapes import Tape, player
+from resilient_foundry.harness.tapes.tape import HOST
+from resilient_foundry.harness.verdict import Runtime
+from resilient_foundry.testing import VirtualTime
+
+PRODUCT: Final = "foundry-local"
+CHAT: Final = "chat"
+"""The part of the model that contracts about chats talk to; the other parts bear the aliases of built-in models."""
+LATEST: Final = {Generation.ONE: "1.2.4", Generation.TWO: "2.2.1"}
+"""A server does not say its version; unless somebody knows it, it is taken for the last that was measured."""
+_STATUS_SECONDS: Final = 10.0
+_ROLES: Final = {"resilience": CHAT}
+
+
+class NotRecordedError(Exception):
+    """There is no tape of a contract."""
+
+
+class UnreachableError(Exception):
+    """No server answers, or it is no Foundry Local; the message says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A way to the server for one contract: transport, address, clock, and the models by the part they play."""
+
+    transport: httpx.BaseTransport
+    base_url: str
+    clock: Callable[[], float]
+    models: Mapping[str, ServedModel]
+    unused: Callable[[], tuple[Exchange, ...]] = tuple
+    """What the contract ought to have asked for and did not; asked at its end."""
+
+
+class Subject(Protocol):
+    """A runtime as `verify` sees it."""
+
+    @property
+    def runtime(self) -> Runtime:
+        """What it is."""
+        ...
+
+    @property
+    def way(self) -> str:
+        """How it is asked: "tapes" or "live"."""
+        ...
+
+    @property
+    def offers(self) -> frozenset[str]:
+        """The parts that its models can play, and what may be done to it."""
+        ...
+
+    def open(self, contract: Contract) -> contextlib.AbstractContextManager[Opened]:
+        """A way to it for one contract; raises `NotRecordedError` where there is none."""
+        ...
+
+
+class Taped:
+    """The tapes of a folder such as cassettes/foundry-local-2.2.1: offline, and in the time of a virtual clock."""
+
+    way = "tapes"
+
+    def __init__(self, folder: Path) -> None:
+        product, _, version = folder.name.rpartition("-")
+        if not folder.is_dir() or not product:
+            raise ValueError(f"{folder} is no folder of tapes; it takes one such as cassettes/{PRODUCT}-2.2.1")
+        self.folder = folder
+        self.runtime = Runtime(product, version, folder.name)
+        self.offers = frozenset({*roles(), OWN, ALONE})
+
+    def path(self, contract: Contract) -> Path:
+        """Where the tape of a contract stands, whether or not there is one."""
+        area, _, name = contract.name.partition(".")
+        return self.folder / area / f"{name}.yaml"
+
+    @contextmanager
+    def open(self, contract: Contract) -> Generator[Opened]:
+        """Its tape, ready to be played."""
+        path = self.path(contract)
+        if not path.exists():
+            raise NotRecordedError(f"there is no tape {path.relative_to(self.folder.parent)}")
+        clock = VirtualTime()
+        playing = player(Tape.load(path).exchanges, clock=clock)
+        yield Opened(playing, f"http://{HOST}", clock, _served(), lambda: playing.reel.unused)
+
+
+class Live:
+    """A server that runs somewhere, and is not ours: nothing is loaded, unloaded or shut down unless `may_change`.
+
+    `models` say by id or alias who plays which part; without a chat model among them, the first one loaded is taken.
+    `version` is what its owner says that it is. Raises `UnreachableError`.
+    """
+
+    way = "live"
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        version: str | None = None,
+        models: Mapping[str, str] | None = None,
+        may_change: bool = False,
+    ) -> None:
+        self.url = url.rstrip("/").removesuffix("/v1")
+        generation, loaded = _look(self.url)
+        self.runtime = Runtime(PRODUCT, version or LATEST[generation], self.url)
+        named = dict(models or {})
+        if CHAT not in named and loaded:
+            named[CHAT] = loaded[0]
+        self._models = {role: ServedModel(_alias(name), name) for role, name in named.items()}
+        self.offers = frozenset([*self._models, *([OWN] if may_change else [])])
+
+    @contextmanager
+    def open(self, contract: Contract) -> Generator[Opened]:
+        """A connection of its own for each contract."""
+        del contract
+        with httpx.HTTPTransport() as transport:
+            yield Opened(transport, self.url, time.monotonic, self._models)
+
+
+class Started:
+    """The real runtime of one version, started here with every built-in model, and ended with the block.
+
+    `python` is the interpreter that has that version. A contract that endangers the server gets one of its own, and
+    where the server has died, the next contract gets a new one.
+    """
+
+    way = "live"
+
+    def __init__(self, version: str, *, python: str | os.PathLike[str] = sys.executable) -> None:
+        self._python = python
+        self._local = self._make()
+        self.runtime = Runtime(PRODUCT, version)
+        self.offers = frozenset({*roles(), OWN, ALONE})
+
+    def __enter__(self) -> Self:
+        self._local.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._local.close()
+
+    @property
+    def url(self) -> str:
+        """Where it serves now."""
+        return self._local.url
+
+    @contextmanager
+    def open(self, contract: Contract) -> Generator[Opened]:
+        """A connection of its own for each contract, and a process where it asks for one."""
+        if ALONE in contract.needs:
+            with self._make() as alone, httpx.HTTPTransport() as transport:
+                yield Opened(transport, alone.url, time.monotonic, _served())
+            return
+        if not _answers(self._local.url):
+            self._local.close()
+            self._local.start()
+        with httpx.HTTPTransport() as transport:
+            yield Opened(transport, self._local.url, time.monotonic, _served())
+
+    def _make(self) -> LocalRuntime:
+        return LocalRuntime(*BUILTIN_MODELS, python=self._python)
+
+
+def roles() -> tuple[str, ...]:
+    """The parts that built-in models play, in order."""
+    return tuple(_served())
+
+
+def _served() -> dict[str, ServedModel]:
+    return {_ROLES.get(each.alias, each.alias): ServedModel(each.alias, each.id) for each in BUILTIN_MODELS}
+
+
+def _look(url: str) -> tuple[Generation, list[str]]:
+    """The generation of the server there, and the models in its memory."""
+    try:
+        with httpx.Client(base_url=url, timeout=_STATUS_SECONDS, trust_env=False) as client:
+            answer = client.get("/status")
+            status = mapping(answer.json()) if answer.is_success else None
+            generation = None if status is None else generation_of(status)
+            if generation is None or generation not in LATEST:
+                raise UnreachableError(
+                    f"what answers at {url} is no Foundry Local of 1.x or 2.x (GET /status: {answer.status_code}); "
+                    "name the URL that `foundry server status` shows, or start one with `resilient-foundry serve`"
+                )
+            return generation, client.get("/models/loaded").json()
+    except (httpx.TransportError, ValueError) as error:
+        raise UnreachableError(
+            f"nothing usable answers at {url} ({str(error) or type(error).__name__}); "
+            "is Foundry Local running, and is that its present port?"
+        ) from error
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/status", timeout=_STATUS_SECONDS, trust_env=False).is_success
+    except httpx.TransportError:
+        return False
+
+
+def _alias(name: str) -> str:
+    return name.partition(":")[0]

@@ -1,0 +1,198 @@
+"""A transport that answers from a tape: the same chunks, the same ends, and on a virtual clock the same times."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from difflib import SequenceMatcher
+from types import ModuleType
+from typing import Any, Final
+from urllib.parse import parse_qsl, urlsplit
+
+import httpx
+
+from resilient_foundry._transports.library import library
+from resilient_foundry.harness.evidence import ABANDONED, COMPLETE, Exchange, Request, Response
+from resilient_foundry.harness.shapes import differences
+from resilient_foundry.testing import VirtualTime
+
+_PHASES: Final = {"ConnectError": "connect", "ConnectTimeout": "connect", "PoolTimeout": "pool"}
+
+
+class UnansweredError(AssertionError):
+    """No exchange of the tape answers a request; the message names the nearest one and the difference."""
+
+
+class Reel:
+    """The exchanges of a tape, each of which is played once: requests that are alike are answered in their order."""
+
+    def __init__(self, exchanges: Sequence[Exchange], clock: Callable[[float], None]) -> None:
+        self._exchanges = tuple(exchanges)
+        self._left = dict(enumerate(exchanges))
+        self._lock = threading.Lock()
+        self.pass_ = clock
+        """Lets so many seconds pass."""
+
+    @property
+    def unused(self) -> tuple[Exchange, ...]:
+        """The exchanges that nobody asked for."""
+        with self._lock:
+            return tuple(self._left.values())
+
+    def take(self, request: Request) -> Exchange:
+        """The exchange that answers this request; raises `UnansweredError`."""
+        key = _key(request)
+        with self._lock:
+            for place, exchange in self._left.items():
+                if _key(exchange.request) == key:
+                    del self._left[place]
+                    return exchange
+        raise UnansweredError(self._why(request))
+
+    def _why(self, request: Request) -> str:
+        left = self.unused
+        if any(_key(each.request) == _key(request) for each in self._exchanges):
+            return f"{request} is on the tape, but not once more"
+        if not left:
+            return f"{request} is not on the tape, of which everything has been played"
+        nearest = max(left, key=lambda each: _likeness(each.request, request)).request
+        return f"{request} is not on the tape; the nearest is {nearest}: {'; '.join(_difference(request, nearest))}"
+
+
+def player(
+    exchanges: Sequence[Exchange], *, module: ModuleType = httpx, clock: VirtualTime | None = None
+) -> Any:  # wears the transport classes of whichever library it is for
+    """A transport, sync and async, of httpx or the library given, that answers from these exchanges; see its `.reel`.
+
+    Times are those of the tape, and pass on `clock`: limits on the request are kept, so what came too late for them is
+    a ReadTimeout. A request that no exchange answers raises `UnansweredError`, which is no error of the HTTP library,
+    so that nothing tries it again.
+    """
+    known = library(module.__name__)
+    passing = clock or VirtualTime()
+    body = type("PlayedBody", (_PlayedBody, known.SyncByteStream, known.AsyncByteStream), {})
+    kind = type("Player", (_Player, known.BaseTransport, known.AsyncBaseTransport), {})
+    return kind(module, body, Reel(exchanges, passing.pass_))
+
+
+class _Player:
+    """Wears both transport classes of the library."""
+
+    def __init__(self, module: Any, body: type[Any], reel: Reel) -> None:
+        self._module = module
+        self._body = body
+        self.reel = reel
+
+    def handle_request(self, request: Any) -> Any:
+        """Answer from the tape."""
+        return self._answer(request, b"".join(request.stream))
+
+    async def handle_async_request(self, request: Any) -> Any:
+        """Answer from the tape."""
+        return self._answer(request, b"".join([chunk async for chunk in request.stream]))
+
+    def _answer(self, request: Any, body: bytes) -> Any:
+        asked = Request(request.method, request.url.raw_path.decode("ascii"), (), body)
+        exchange = self.reel.take(asked)
+        limits: Mapping[str, float | None] = request.extensions.get("timeout") or {}
+        answer, ended = exchange.response, exchange.ended
+        if answer is None:
+            limit = limits.get(_PHASES.get(ended.how, "read"))
+            self._wait(ended.at, limit)
+            raise getattr(self._module, _error(ended.how))(ended.says)
+        self._wait(answer.at, limits.get("read"))
+        return self._module.Response(
+            answer.status,
+            headers=list(answer.headers),
+            stream=self._body(self._chunks(exchange, answer, limits.get("read"))),
+            extensions={
+                "http_version": answer.http_version.encode("ascii"),
+                "reason_phrase": answer.reason.encode("ascii"),
+                "network_stream": _Connection(exchange.connection),
+            },
+        )
+
+    def _chunks(self, exchange: Exchange, answer: Response, limit: float | None) -> Iterator[bytes]:
+        at = answer.at
+        for chunk in answer.chunks:
+            self._wait(chunk.at - at, limit)
+            at = chunk.at
+            yield chunk.data
+        ended = exchange.ended
+        if ended.how == ABANDONED:
+            raise UnansweredError(
+                f"{exchange.request} was left by the client after {len(answer.body)} bytes, and more is asked for now"
+            )
+        self._wait(ended.at - at, limit)
+        if ended.how != COMPLETE:
+            raise getattr(self._module, ended.how)(ended.says)
+
+    def _wait(self, seconds: float, limit: float | None) -> None:
+        if limit is not None and seconds > limit:
+            self.reel.pass_(limit)
+            raise self._module.ReadTimeout(f"nothing came for {limit:g} s")
+        self.reel.pass_(max(0.0, seconds))
+
+
+class _PlayedBody:
+    """Wears both stream classes of the library."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._chunks
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for chunk in self._chunks:
+            yield chunk
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    async def aclose(self) -> None:
+        """Nothing is held."""
+
+
+class _Connection:
+    """Stands for the connection, so that two exchanges on the same one can be told."""
+
+    def __init__(self, number: int | None) -> None:
+        self._number = number
+
+    def get_extra_info(self, info: str) -> object:
+        """The address of our end: the tape knows it by a number."""
+        return None if info != "client_addr" or self._number is None else ("tape", self._number)
+
+
+def _error(how: str) -> str:
+    """The error class to raise where there was no answer; a client that left before the head raised none."""
+    return "ReadTimeout" if how == ABANDONED else how
+
+
+def _key(request: Request) -> object:
+    parts = urlsplit(request.path)
+    return request.method, parts.path, sorted(parse_qsl(parts.query, keep_blank_values=True)), _canonical(request.body)
+
+
+def _canonical(body: bytes) -> object:
+    try:
+        return json.dumps(json.loads(body), sort_keys=True)
+    except ValueError:
+        return body
+
+
+def _likeness(one: Request, other: Request) -> float:
+    same = (one.method == other.method) + 2 * (one.path == other.path)
+    return same + SequenceMatcher(None, one.body[:2000], other.body[:2000]).ratio()
+
+
+def _difference(request: Request, nearest: Request) -> list[str]:
+    if (request.method, request.path) != (nearest.method, nearest.path):
+        return [f"{request}, not {nearest}"]
+    try:
+        found = list(differences(json.loads(request.body), json.loads(nearest.body), "body"))
+        return found or ["the body holds more"]
+    except ValueError:
+        return [f"a body of {len(request.body)} bytes, not of {len(nearest.body)}"]
