@@ -65,7 +65,7 @@ def differences(value: object, shape: Shape, path: str = "$") -> Iterator[str]:
         case Mapping():
             yield from _in_object(value, cast("Mapping[str, Shape]", shape), path)
         case list():
-            yield from _in_array(value, shape, path)
+            yield from _in_array(value, cast("list[Any]", shape), path)
         case type() | UnionType():
             if not _is(value, shape):
                 yield f"{path} is {shown(value)}, not {getattr(shape, '__name__', shape)}"
