@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final, Protocol, Self
 
 import httpx
+from packaging.version import Version
 
 from resilient_foundry.foundry.generations import Generation, generation_of
 from resilient_foundry.foundry.runtime import BUILTIN_MODELS, LocalRuntime, ServedModel
@@ -51,6 +52,8 @@ class Opened:
     models: Mapping[str, ServedModel]
     unused: Callable[[], tuple[Exchange, ...]] = tuple
     """What the contract ought to have asked for and did not; asked at its end."""
+    sleep: Callable[[float], None] = time.sleep
+    """Lets so many seconds pass on that clock."""
 
 
 class Subject(Protocol):
@@ -102,7 +105,20 @@ class Taped:
             raise NotRecordedError(f"there is no tape {path.relative_to(self.folder.parent)}")
         clock = VirtualTime()
         playing = player(Tape.load(path).exchanges, clock=clock)
-        yield Opened(playing, f"http://{HOST}", clock, _served(), lambda: playing.reel.unused)
+        yield Opened(playing, f"http://{HOST}", clock, _served(), lambda: playing.reel.unused, clock.pass_)
+
+
+def taped(folder: Path) -> tuple[Taped, ...]:
+    """The tapes of each runtime in a folder such as cassettes, oldest version first; or those of the one that it is.
+
+    Raises `ValueError` where there are none.
+    """
+    if any(folder.glob("*/*.yaml")):
+        return (Taped(folder),)
+    found = [Taped(each) for each in folder.glob("*-*") if any(each.glob("*/*.yaml"))]
+    if not found:
+        raise ValueError(f"{folder} holds no tapes; it takes a folder such as cassettes, or cassettes/{PRODUCT}-2.2.1")
+    return tuple(sorted(found, key=lambda each: (each.runtime.product, Version(each.runtime.version))))
 
 
 class Live:

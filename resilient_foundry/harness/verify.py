@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import traceback
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -99,13 +101,17 @@ def _broken_by(
     contract: Contract, opened: Opened, recorder: Recorder, version: str, draw: Draw | None
 ) -> tuple[str | None, Exchange | None]:
     """What broke it and in which exchange; None where it held."""
-    session = Session(recorder, opened.models, base_url=opened.base_url, version=version, draw=draw)
+    session = Session(recorder, opened.models, base_url=opened.base_url, version=version, draw=draw, sleep=opened.sleep)
     try:
         contract.check(session)
     except BrokenError as error:
         return str(error), error.exchange
     except UnansweredError as error:
         return str(error), None
+    except Exception as error:
+        if type(error).__module__.startswith("hypothesis"):  # how it takes a drawn value back, and no verdict
+            raise
+        return _stumbled(contract, error), recorder.exchanges[-1] if recorder.exchanges else None
     finally:
         session.close()
     unused = opened.unused()
@@ -113,3 +119,11 @@ def _broken_by(
         asked = ", ".join(str(each.request) for each in unused)
         return f"the tape holds what this contract does not ask for: {asked}", unused[0]
     return None, None
+
+
+def _stumbled(contract: Contract, error: Exception) -> str:
+    """What an error says that no check raised, and the line of the contract's file that it came through last."""
+    said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    file = inspect.getfile(contract.check)
+    lines = [frame.line for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    return f"{said} at `{lines[-1]}`" if lines else said
