@@ -82,6 +82,10 @@ class Answer:
             raise self.broken(f"the status is {self.code}, not {_either(codes)}: {shown(words, 200)}")
         return self
 
+    def refused(self, *codes: int) -> Answer:
+        """It is an error with one of these statuses, in the envelope of OpenAI's API: a message and a type."""
+        return self.status(*codes).media("application/json").has({"error": {"message": str, "type": str}})
+
     def media(self, media_type: str) -> Answer:
         """It says that it is of this media type; parameters such as a charset don't count (RFC 9110 section 8.3.1)."""
         said = self.header("content-type")
