@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 from importlib import metadata
+from pathlib import Path
 from types import FrameType
 from typing import Annotated, NoReturn
 
@@ -17,6 +18,7 @@ from resilient_foundry.cli import chat as chatting
 from resilient_foundry.cli import demo as demonstration
 from resilient_foundry.cli import models as managing
 from resilient_foundry.cli import serve as serving
+from resilient_foundry.cli import verify as verifying
 from resilient_foundry.cli.output import complain
 from resilient_foundry.errors import ResilienceError
 from resilient_foundry.foundry import FoundryError, SettingsError
@@ -116,6 +118,66 @@ def chat(
 def health(url: Url = None, *, json: Json = False) -> None:
     """Say how the service does; exit 1 unless it is well."""
     raise typer.Exit(managing.health(url=url, as_json=json))
+
+
+@app.command()
+def verify(
+    where: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[URL]", help="The service, else the one that other commands find; with --tapes, a folder."
+        ),
+    ] = None,
+    runtime: Annotated[
+        str | None, typer.Option(metavar="VERSION", help="Start the real runtime of this version, such as 2.2.1.")
+    ] = None,
+    contracts: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Contracts of your own; else those that come with this package.")
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Contracts that begin so, such as chat; may be repeated.")
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PART=ID", help="The model that plays a part, such as chat=phi-4-mini; may be repeated."),
+    ] = None,
+    runtime_version: Annotated[
+        str | None, typer.Option(metavar="VERSION", help="What serves at the URL; servers don't say it.")
+    ] = None,
+    fuzz: Annotated[
+        int | None, typer.Option(metavar="N", help="Ask each contract with so many drawn values.", min=1)
+    ] = None,
+    report: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KINDS", help="Write reports: html, junit, json, md, with commas between."),
+    ] = None,
+    report_to: Annotated[Path, typer.Option(metavar="DIR", help="The folder that reports are written to.")] = Path(),
+    *,
+    tapes: Annotated[
+        bool,
+        typer.Option("--tapes", help="Ask tapes, offline: those that come with this package, or of the folder named."),
+    ] = False,
+    may_change: Annotated[
+        bool, typer.Option("--may-change", help="Models may be loaded and unloaded on the service at the URL.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Verify the contracts of a service; exit 0 if it keeps all that it must, 1 if not, 2 if it can't be asked."""
+    asked = verifying.Asked(
+        where=where,
+        runtime=runtime,
+        tapes=tapes,
+        contracts=contracts,
+        only=only or (),
+        models=model or (),
+        runtime_version=runtime_version,
+        may_change=may_change,
+        fuzz=fuzz,
+        report=report or (),
+        report_to=report_to,
+        as_json=json,
+    )
+    raise typer.Exit(verifying.run(asked))
 
 
 @models_app.command("list")

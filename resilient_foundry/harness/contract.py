@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
+from resilient_foundry._extras import MissingExtraError
+
 if TYPE_CHECKING:
     from resilient_foundry.harness.session import Session
 
@@ -101,7 +103,8 @@ def collect(folder: Path, *, only: Iterable[str] = ()) -> tuple[Contract, ...]:
     """The contracts of a folder, file by file, in the order in which they are written.
 
     `only` are beginnings of names, such as "chat" or "chat.streams"; all without any. Raises `ValueError` where the
-    folder holds no contract, or none of those named.
+    folder holds no contract, or none of those named, or a file that can't be loaded, and `MissingExtraError` where a
+    file needs hypothesis and it is not installed.
     """
     found = tuple(each for path in sorted(folder.glob("*.py")) for each in _contracts_of(_load(path), path.stem))
     if not found:
@@ -136,9 +139,11 @@ def _load(path: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except BaseException:
+    except Exception as error:
         del sys.modules[name]
-        raise
+        if isinstance(error, ModuleNotFoundError) and error.name == "hypothesis":
+            raise MissingExtraError(extra="contracts", package="hypothesis") from error
+        raise ValueError(f"{path} can't be loaded: {type(error).__name__}: {error}") from error
     return module
 
 

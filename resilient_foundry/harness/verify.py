@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import traceback
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from resilient_foundry.foundry.deviations import Deviation, deviations
 from resilient_foundry.harness.answer import BrokenError
@@ -22,25 +22,37 @@ if TYPE_CHECKING:
 Draw = Callable[["SearchStrategy[Any]"], Any]
 
 
+class Judge(Protocol):
+    """How one contract stands with a subject, in the light of the deviations that are known."""
+
+    def __call__(self, contract: Contract, subject: Subject, *, ledger: Iterable[Deviation]) -> Outcome:
+        """Ask for it."""
+        ...
+
+
 def verify(
     contracts: Iterable[Contract],
     subject: Subject,
     *,
     ledger: Iterable[Deviation] | None = None,
+    asked_by: Judge | None = None,
+    way: str | None = None,
     on_outcome: Callable[[Outcome], None] = lambda _: None,
 ) -> Verification:
     """How each contract stands with this subject.
 
     `ledger` holds the deviations that are known, those that ship with this package unless others are given; it is kept
-    strictly, so a deviation that is gone is a failure too. `on_outcome` is told each as it is known.
+    strictly, so a deviation that is gone is a failure too. `asked_by` asks for one contract, and once unless another is
+    given, which may say what `way` it goes. `on_outcome` is told each as it is known.
     """
     known = tuple(deviations() if ledger is None else ledger)
+    ask = asked_by or judge
     outcomes: list[Outcome] = []
     for contract in contracts:
-        outcome = judge(contract, subject, known)
+        outcome = ask(contract, subject, ledger=known)
         on_outcome(outcome)
         outcomes.append(outcome)
-    return Verification(subject.runtime, tuple(outcomes), subject.way)
+    return Verification(subject.runtime, tuple(outcomes), way or subject.way)
 
 
 def judge(contract: Contract, subject: Subject, ledger: Iterable[Deviation] = ()) -> Outcome:
