@@ -145,7 +145,7 @@ class Live:
         if CHAT not in named and loaded:
             named[CHAT] = loaded[0]
         self._models = {role: ServedModel(_alias(name), name) for role, name in named.items()}
-        self.offers = frozenset([*self._models, *([OWN] if may_change else [])])
+        self.offers: frozenset[str] = frozenset([*self._models, *([OWN] if may_change else [])])
 
     @contextmanager
     def open(self, contract: Contract) -> Generator[Opened]:
