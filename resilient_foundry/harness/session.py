@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json as json_module
-from collections.abc import Callable, Generator, Mapping, Sequence
+import time
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -40,10 +41,12 @@ class Session:
         base_url: str,
         version: str,
         draw: Callable[[SearchStrategy[Any]], Any] | None = None,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._recorder = recorder
         self._models = models
         self._draw = draw
+        self._sleep = sleep
         self.version = version
         """The version of the runtime."""
         timeout = httpx.Timeout(READ_SECONDS, connect=5.0)
@@ -89,11 +92,14 @@ class Session:
         path: str,
         *,
         json: Any = None,  # whatever JSON can hold
-        content: bytes | None = None,
+        content: bytes | Iterable[bytes] | None = None,
         headers: Mapping[str, str] | None = None,
         read: float = READ_SECONDS,
     ) -> Answer:
-        """Send `json`, or `content` as it is, and read the answer whole. `read` bounds the silence, in seconds."""
+        """Send `json`, or `content` as it is, and read the answer whole. `read` bounds the silence, in seconds.
+
+        Content in pieces goes as a chunked body (RFC 9112 section 7.1).
+        """
         with self.stream(method, path, json=json, content=content, headers=headers, read=read) as stream:
             return stream.rest()
 
@@ -104,7 +110,7 @@ class Session:
         path: str,
         *,
         json: Any = None,  # whatever JSON can hold
-        content: bytes | None = None,
+        content: bytes | Iterable[bytes] | None = None,
         headers: Mapping[str, str] | None = None,
         read: float = READ_SECONDS,
     ) -> Generator[Stream]:
@@ -129,6 +135,10 @@ class Session:
         """All of them at once, in threads; their results in this order."""
         with ThreadPoolExecutor(len(calls)) as threads:
             return [each.result() for each in [threads.submit(call) for call in calls]]
+
+    def pause(self, seconds: float) -> None:
+        """Let time pass, on the clock of the tape in replay."""
+        self._sleep(seconds)
 
     def expect(self, condition: object, message: str) -> None:
         """Break the contract with this message unless the condition holds."""
