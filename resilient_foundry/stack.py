@@ -8,7 +8,7 @@ from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
 
 from resilient_foundry._transports.bind import bind
-from resilient_foundry._transports.driver import World
+from resilient_foundry._transports.driver import WORLD
 from resilient_foundry._transports.embed import cover
 from resilient_foundry._transports.library import colours_of, library_of
 from resilient_foundry.errors import StackError
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 C = TypeVar("C", bound="httpx.Client | httpx.AsyncClient | httpx2.Client | httpx2.AsyncClient")
-
-_WORLD = World()
 
 
 @dataclass(frozen=True, slots=True, init=False, repr=False)
@@ -138,7 +136,7 @@ class Stack:
         for policy in self.policies:
             if isinstance(policy, Particular):
                 policy.check(library_of(transport).name, colours_of(transport))
-        return bind(transport, self.around_the_network(), self, _WORLD, repeats=any(map(_repeats, self.policies)))
+        return bind(transport, self.around_the_network(), self, WORLD.get(), repeats=any(map(_repeats, self.policies)))
 
     def client(self, kind: Callable[P, C], /, *arguments: P.args, **settings: P.kwargs) -> C:
         """A client of this kind, made with these settings, whose calls go through this stack.

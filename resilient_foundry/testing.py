@@ -4,22 +4,29 @@
         history = rehearse(Retry(attempts=2), busy(retry_after=7), ok())
         assert history.waits == [7.0]
 
-`scripted` makes a transport of any httpx-shaped library that follows the same script under a real client.
+`scripted` makes a transport of any httpx-shaped library that follows the same script under a real client. `on` puts
+the time of such a client on a virtual clock, and `run_on` runs an asynchronous one there.
 """
 
 from __future__ import annotations
 
+import asyncio
+import math
+import selectors
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal, TypeVar
 
+import anyio
 import httpx
 
 from resilient_foundry._transports.blocking import SyncDriver
 from resilient_foundry._transports.body import SyncBody
-from resilient_foundry._transports.driver import World
+from resilient_foundry._transports.driver import WORLD, World
 from resilient_foundry._transports.library import Library, library
 from resilient_foundry._transports.turns import Turns
 from resilient_foundry.call import OPTIONS, CallOptions
@@ -41,10 +48,18 @@ __all__ = [
     "lost",
     "no_leaks",
     "ok",
+    "on",
     "rehearse",
+    "run_on",
     "scripted",
     "unsent",
 ]
+
+
+T = TypeVar("T")
+
+_EPOCH = 1.7e9
+"""Seconds since 1970 at the zero of a virtual clock."""
 
 
 @dataclass(slots=True)
@@ -54,6 +69,8 @@ class VirtualTime:
     now: float = 1000.0
     turns: Turns | None = field(default=None, repr=False, compare=False)
     """Whose turn it is, where parts of a call run side by side."""
+    drives_a_loop: bool = field(default=False, repr=False, compare=False)
+    """Whether an event loop lives on it; see `run_on`."""
 
     def __call__(self) -> float:
         """The time."""
@@ -65,6 +82,13 @@ class VirtualTime:
             self.now += seconds
         else:
             self.turns.pass_until(self.now + seconds)
+
+    async def sleep(self, seconds: float) -> None:
+        """Let so many seconds pass: in a loop that lives on this clock, as one of many who wait there."""
+        if self.drives_a_loop:
+            await anyio.sleep(seconds)
+        else:
+            self.pass_(seconds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -292,12 +316,20 @@ class _Group:
         self.begun: list[object] = []
 
 
-class _Rehearsal(SyncDriver):
+class _VirtualDriver(SyncDriver):
     """The sync driver, with waits that take no time. Stamina's loop is played by hand."""
 
-    def __init__(self, known: Library, inner: Any, world: World, clock: VirtualTime) -> None:
-        super().__init__(known, inner, world)
-        self._time = clock
+    def __init__(
+        self,
+        known: Library,
+        inner: Any,
+        world: World,
+        closings: Callable[[], int] = lambda: 0,
+        *,
+        time: VirtualTime,
+    ) -> None:
+        super().__init__(known, inner, world, closings)
+        self._time = time
 
     def sleep(self, seconds: float) -> None:
         """Time passes at once."""
@@ -314,6 +346,23 @@ class _Rehearsal(SyncDriver):
             raise AssertionError("the call waits for ever: nobody gives the signal that it waits for")
         self._time.pass_(max(0.0, effect.until - self.clock()))
         return effect.signal.is_given
+
+    def repeat(self, effect: Repeat) -> Any:
+        """Repeat as stamina does: ask, then stop at the last attempt, then wait."""
+        number = 1
+        while True:
+            try:
+                return self.run(effect.part(number))
+            except Exception as error:
+                wait = effect.wait_for(error)
+                if wait is False or number >= effect.attempts:
+                    raise
+                self._time.pass_(float(wait))
+                number += 1
+
+
+class _Rehearsal(_VirtualDriver):
+    """What runs side by side takes turns."""
 
     def answer(self, effect: Effect) -> Any:
         """What runs side by side takes turns."""
@@ -359,18 +408,100 @@ class _Rehearsal(SyncDriver):
         group.begun.append(turns.begin(part))
         return branch
 
-    def repeat(self, effect: Repeat) -> Any:
-        """Repeat as stamina does: ask, then stop at the last attempt, then wait."""
-        number = 1
-        while True:
-            try:
-                return self.run(effect.part(number))
-            except Exception as error:
-                wait = effect.wait_for(error)
-                if wait is False or number >= effect.attempts:
-                    raise
-                self._time.pass_(float(wait))
-                number += 1
+
+@contextmanager
+def on(clock: VirtualTime, *, draw: Callable[[], float] = lambda: 0.5) -> Generator[VirtualTime]:
+    """Put the stacks over transports, and the clients, that are made in this block, on a virtual clock.
+
+        with on(VirtualTime()) as clock, FoundryClient(url, transport=scripted(busy(), ok(), clock=clock)) as client:
+            ...
+
+    Their limits, deadlines, waits and circuits go by that clock; the transports underneath must let time pass on the
+    same one, as `scripted` does. An asynchronous client waits in its event loop, so run it by `run_on`. `draw` gives
+    the random numbers. stamina's loop is played by hand in synchronous code: its instrumentation is told nothing.
+    """
+    world = World(
+        monotonic=clock, wall=lambda: _EPOCH + clock.now, draw=draw, blocking=partial(_VirtualDriver, time=clock)
+    )
+    token = WORLD.set(world)
+    try:
+        yield clock
+    finally:
+        WORLD.reset(token)
+
+
+def run_on(
+    clock: VirtualTime,
+    main: Callable[..., Awaitable[T]],
+    *arguments: object,
+    backend: Literal["asyncio", "trio"] = "asyncio",
+    draw: Callable[[], float] = lambda: 0.5,
+) -> T:
+    """Run `main(*arguments)` in an event loop that lives on a virtual clock: where every task waits, time jumps on.
+
+    What is made in there is on the clock as by `on`. Nothing real may be waited for: no socket, no thread.
+    """
+    options: dict[str, Any] = {"loop_factory": partial(_VirtualLoop, clock)}
+    if backend == "trio":
+        options = {"clock": _trio_clock(clock)}
+    before, clock.drives_a_loop = clock.drives_a_loop, True
+    try:
+        with on(clock, draw=draw):
+            return anyio.run(main, *arguments, backend=backend, backend_options=options)
+    finally:
+        clock.drives_a_loop = before
+
+
+class _VirtualLoop(asyncio.SelectorEventLoop):
+    """An event loop of asyncio, in which waiting takes no time."""
+
+    def __init__(self, clock: VirtualTime) -> None:
+        self._virtual = clock
+        super().__init__(_VirtualSelector(clock))
+
+    def time(self) -> float:
+        """The time of the clock."""
+        return self._virtual.now
+
+
+class _VirtualSelector(selectors.DefaultSelector):
+    """Lets time pass where the loop would wait for its next timer."""
+
+    def __init__(self, clock: VirtualTime) -> None:
+        super().__init__()
+        self._clock = clock
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """What is ready; or else it is later."""
+        if timeout is None:
+            return super().select(None)
+        ready = super().select(0)
+        if not ready and timeout > 0:
+            self._clock.now += timeout
+        return ready
+
+
+def _trio_clock(clock: VirtualTime) -> Any:  # trio is imported only where it is used
+    import trio.abc  # noqa: PLC0415 - as above
+
+    class TrioClock(trio.abc.Clock):
+        """A clock for `trio.run`, which asks how long to sleep when nobody has anything to do."""
+
+        def start_clock(self) -> None:
+            """It stands."""
+
+        def current_time(self) -> float:
+            """The time of the clock."""
+            return clock.now
+
+        def deadline_to_sleep_time(self, deadline: float) -> float:
+            """No time: it is that late already. For ever, where nothing is to come."""
+            if deadline == math.inf:
+                return math.inf
+            clock.now = max(clock.now, deadline)
+            return 0.0
+
+    return TrioClock()
 
 
 def rehearse(
@@ -403,7 +534,7 @@ def rehearse(
         extensions[OPTIONS] = options
     request = httpx.Request(method, url, content=content, extensions=extensions)
     driver = _Rehearsal(
-        library("httpx"), transport, World(monotonic=time, wall=lambda: 1.7e9 + time.now, draw=draw), time
+        library("httpx"), transport, World(monotonic=time, wall=lambda: _EPOCH + time.now, draw=draw), time=time
     )
     if listener is not None:
         driver.ledger.listeners.append(listener)

@@ -1,7 +1,7 @@
 """The stage on which policies are rehearsed."""
 
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 import httpx
@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resilient_foundry import AttemptTimeout, Backoff, Retry, Stack
+from resilient_foundry import AttemptTimeout, Backoff, Deadline, Retry, Stack
 from resilient_foundry.events import Outcome
 from resilient_foundry.flow import Flow, Proceed, Request, Response, Source, pour, pull
+from resilient_foundry.foundry import AsyncFoundryClient, FoundryClient
 from resilient_foundry.testing import (
     Answer,
     Failure,
@@ -23,12 +24,16 @@ from resilient_foundry.testing import (
     lost,
     no_leaks,
     ok,
+    on,
     rehearse,
+    run_on,
     scripted,
     unsent,
 )
+from tests.ways import ledger_of, over
 
 LIBRARIES = [httpx, httpx2]
+Backend = Literal["asyncio", "trio"]
 
 
 def test_a_rehearsal_takes_no_time_of_its_own() -> None:
@@ -167,3 +172,73 @@ def test_what_is_no_policy_and_no_answer_is_a_mistake_of_the_test() -> None:
         anything(Retry, ok())
     with pytest.raises(TypeError, match="a script is made of Answer and Failure"):
         anything(Retry(), 200)
+
+
+def name_of(module: ModuleType) -> Literal["httpx", "httpx2"]:
+    return "httpx2" if module is httpx2 else "httpx"
+
+
+STATUS = Answer(chunks=(b'{"endpoints": [], "modelCachePath": "/models", "pid": 1}',))
+HELLO = events('{"choices":[{"delta":{"content":"Hi"}}]}', '{"choices":[{"finish_reason":"stop"}]}', "[DONE]", pause=3)
+
+
+@pytest.mark.parametrize("module", [httpx, httpx2])
+def test_a_real_client_lives_on_a_virtual_clock(module: ModuleType) -> None:
+    """Seconds asked for, backoff and the pauses of a stream pass at once, and to the millisecond."""
+    clock = VirtualTime()
+    answers = scripted(STATUS, busy(retry_after=7), busy(), HELLO, module=module, clock=clock)
+    with (
+        on(clock),
+        FoundryClient("http://foundry.invalid", model="m:1", library=name_of(module), transport=answers) as client,
+    ):
+        assert [chunk.content for chunk in client.stream_complete("Hello")] == ["Hi", ""]
+    assert clock.now == pytest.approx(1000 + 7 + 0.1 + 9)
+
+
+@pytest.mark.parametrize("module", [httpx, httpx2])
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_an_asynchronous_client_lives_on_a_virtual_clock(module: ModuleType, backend: Backend) -> None:
+    """Its event loop jumps to the next timer, so its waits are those of the synchronous client."""
+    clock = VirtualTime()
+    answers = scripted(STATUS, busy(retry_after=7), busy(), HELLO, module=module, clock=clock)
+
+    async def ask() -> list[str]:
+        async with AsyncFoundryClient(
+            "http://foundry.invalid", model="m:1", library=name_of(module), transport=answers
+        ) as client:
+            return [chunk.content async for chunk in client.stream_complete("Hello")]
+
+    assert run_on(clock, ask, backend=backend) == ["Hi", ""]
+    assert clock.now == pytest.approx(1000 + 7 + 0.1 + 9)
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_tasks_in_a_virtual_loop_wait_side_by_side(backend: Backend) -> None:
+    """Two who wait for 5 and for 8 seconds have waited 8 in all."""
+    clock = VirtualTime()
+
+    async def main() -> list[float]:
+        ends: list[float] = []
+
+        async def wait(seconds: float) -> None:
+            await anyio.sleep(seconds)
+            ends.append(clock.now - 1000)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait, 8)
+            tasks.start_soon(wait, 5)
+        return ends
+
+    assert run_on(clock, main, backend=backend) == [pytest.approx(5), pytest.approx(8)]
+
+
+def test_what_is_made_outside_the_block_keeps_the_real_time() -> None:
+    """A virtual clock is for the transports that are made on it."""
+    clock = VirtualTime()
+    with on(clock):
+        inside = over(Stack(Deadline(5.0)), scripted(ok(), clock=clock))
+    outside = over(Stack(Deadline(5.0)), scripted(ok()))
+    with httpx.Client(transport=inside) as client:
+        assert ledger_of(client.get("http://foundry.invalid")).started == 1000
+    with httpx.Client(transport=outside) as client:
+        assert ledger_of(client.get("http://foundry.invalid")).started != 1000

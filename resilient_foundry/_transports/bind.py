@@ -82,7 +82,8 @@ class SyncSurface(Surface):
 
     def handle_request(self, request: Any) -> Any:
         """Take the request through the stack."""
-        driver = SyncDriver(self._library, self.wrapped, self._world, self._closings)
+        make = self._world.blocking or SyncDriver
+        driver = make(self._library, self.wrapped, self._world, self._closings)
         return driver.call(self._checked(request), self._flow)
 
     def close(self) -> None:

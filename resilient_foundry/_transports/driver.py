@@ -7,6 +7,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -64,6 +65,12 @@ class World:
     monotonic: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
     draw: Callable[[], float] = random.random  # jitter needs no secrecy
+    blocking: Any = None
+    """What makes a synchronous driver where waiting blocks no thread, as on a virtual clock; `SyncDriver` otherwise."""
+
+
+WORLD: ContextVar[World] = ContextVar("world", default=World())  # noqa: B039 - it is frozen
+"""The world of the transports that are made here."""
 
 
 class Driver:

@@ -83,8 +83,13 @@ def with_remedies(stack: Stack, remedies: Iterable[Policy]) -> Stack:
     return Stack.unchecked(*policies[:place], *remedies, *policies[place:])
 
 
-def make_client(library: LibraryName, stack: Stack, *, asynchronous: bool, trust_env: bool) -> Any:
-    """An HTTP client of the library with the stack under it; without environment proxies unless they are trusted."""
+def make_client(
+    library: LibraryName, stack: Stack, *, asynchronous: bool, trust_env: bool, wire: object | None = None
+) -> Any:
+    """An HTTP client of the library with the stack under it; without environment proxies unless they are trusted.
+
+    `wire` is a transport that stands in for the network.
+    """
     module: Any = import_library(library)  # httpx or httpx2: the same names, and no common class
     transport_class = module.AsyncHTTPTransport if asynchronous else module.HTTPTransport
     client_class = module.AsyncClient if asynchronous else module.Client
@@ -92,19 +97,21 @@ def make_client(library: LibraryName, stack: Stack, *, asynchronous: bool, trust
         max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS, keepalive_expiry=_KEEPALIVE_SECONDS
     )
 
+    over: Any = stack.over  # its overloads tell the libraries apart, and here either may come
+
     def transport(proxy: str | None = None) -> Any:
-        wire: Any = transport_class(
-            limits=limits, proxy=proxy, retries=0, trust_env=trust_env, socket_options=[_RESET_ON_CLOSE]
+        return over(
+            transport_class(
+                limits=limits, proxy=proxy, retries=0, trust_env=trust_env, socket_options=[_RESET_ON_CLOSE]
+            )
         )
-        over: Any = stack.over  # its overloads tell the libraries apart, and here either may come
-        return over(wire)
 
     mounts = {
         pattern: None if proxy is None else transport(proxy)
-        for pattern, proxy in (environment_proxies() if trust_env else {}).items()
+        for pattern, proxy in (environment_proxies() if trust_env and wire is None else {}).items()
     }
     return client_class(
-        transport=transport(),
+        transport=transport() if wire is None else over(wire),
         mounts=mounts,
         trust_env=trust_env,
         timeout=None,

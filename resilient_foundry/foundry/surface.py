@@ -50,6 +50,7 @@ class Surface:
         api_key: str | None,
         stack: Stack | None,
         http_client: object | None,
+        transport: object | None,
         library: LibraryName,
         aliases: Mapping[str, str] | None,
         strict: bool,
@@ -62,10 +63,10 @@ class Surface:
         endpoint = None if base_url is None else url_of(base_url)
         settings = Settings.read(model=model, timeout=timeout, retries=retries, api_key=api_key, endpoint=endpoint)
         if http_client is not None:
-            if stack is not None or retries is not None or load or rediscover:
+            if stack is not None or retries is not None or load or rediscover or transport is not None:
                 raise TypeError(
                     "http_client= brings its own transport: put the stack under it, without stack=, retries=, "
-                    "load=True and rediscover=True"
+                    "transport=, load=True and rediscover=True"
                 )
             module = library_of(http_client, asynchronous=asynchronous)
         else:
@@ -88,7 +89,7 @@ class Surface:
             session.loads = stack is None if load is None else load
             lookup = _lookup(base_url, settings.endpoint, wanted=rediscover, ours=stack is None)
             chosen = with_remedies(chosen, remedies_for(session, lookup=lookup))
-            http = make_client(library, chosen, asynchronous=asynchronous, trust_env=trust_env)
+            http = make_client(library, chosen, asynchronous=asynchronous, trust_env=trust_env, wire=transport)
         owned = http_client is None
         return cls(
             http=http,
@@ -147,6 +148,7 @@ class ClientSurface(Generic[H]):
         api_key: str | None = None,
         stack: Stack | None = None,
         http_client: H | None = None,
+        transport: object | None = None,
         library: LibraryName = "httpx",
         aliases: Mapping[str, str] | None = None,
         strict: bool = True,
@@ -163,7 +165,8 @@ class ClientSurface(Generic[H]):
         FOUNDRY_RETRIES), `api_key` is sent as a bearer token if it is given (FOUNDRY_API_KEY).
 
         `stack` replaces `Stack.inference()` under the client. `http_client` replaces the whole HTTP client, and is not
-        closed with this one; its own time limits hold unless `timeout` is given. `library` is the HTTP library to use.
+        closed with this one; its own time limits hold unless `timeout` is given. `transport` stands in for the network
+        under the stack, as a tape or a `MockTransport` does. `library` is the HTTP library to use.
         `aliases` tells which id an alias means, where 2.x does not say. `strict=False` sends what this generation would
         ignore, instead of refusing it. `trust_env=True` uses the proxies of the environment, which 2.x does not
         understand.
@@ -186,6 +189,7 @@ class ClientSurface(Generic[H]):
             api_key=api_key,
             stack=stack,
             http_client=http_client,
+            transport=transport,
             library=library,
             aliases=aliases,
             strict=strict,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
+from functools import partial
 from types import ModuleType
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
@@ -18,6 +19,12 @@ from resilient_foundry.harness.shapes import differences
 from resilient_foundry.testing import VirtualTime
 
 _PHASES: Final = {"ConnectError": "connect", "ConnectTimeout": "connect", "PoolTimeout": "pool"}
+
+
+class _Seconds(float):
+    """Time that is to pass before the next chunk."""
+
+    __slots__ = ()
 
 
 class UnansweredError(AssertionError):
@@ -50,6 +57,9 @@ class Reel:
                     return exchange
         raise UnansweredError(self._why(request))
 
+    def left(self, exchange: Exchange) -> None:
+        """The client has closed the answer of this exchange; for whoever keeps count."""
+
     def _why(self, request: Request) -> str:
         left = self.unused
         if any(_key(each.request) == _key(request) for each in self._exchanges):
@@ -61,51 +71,64 @@ class Reel:
 
 
 def player(
-    exchanges: Sequence[Exchange], *, module: ModuleType = httpx, clock: VirtualTime | None = None
+    exchanges: Sequence[Exchange] | Reel, *, module: ModuleType = httpx, clock: VirtualTime | None = None
 ) -> Any:  # wears the transport classes of whichever library it is for
     """A transport, sync and async, of httpx or the library given, that answers from these exchanges; see its `.reel`.
 
-    Times are those of the tape, and pass on `clock`: limits on the request are kept, so what came too late for them is
-    a ReadTimeout. A request that no exchange answers raises `UnansweredError`, which is no error of the HTTP library,
-    so that nothing tries it again.
+    Times are those of the tape, and pass on `clock`, for an asynchronous client in its event loop where that lives on
+    the clock (see `testing.run_on`). Limits on the request are kept: what came too late for them is a ReadTimeout. A
+    request that no exchange answers raises `UnansweredError`, which is no error of the HTTP library, so that nothing
+    tries it again.
     """
     known = library(module.__name__)
     passing = clock or VirtualTime()
     body = type("PlayedBody", (_PlayedBody, known.SyncByteStream, known.AsyncByteStream), {})
     kind = type("Player", (_Player, known.BaseTransport, known.AsyncBaseTransport), {})
-    return kind(module, body, Reel(exchanges, passing.pass_))
+    return kind(module, body, exchanges if isinstance(exchanges, Reel) else Reel(exchanges, passing.pass_), passing)
 
 
 class _Player:
     """Wears both transport classes of the library."""
 
-    def __init__(self, module: Any, body: type[Any], reel: Reel) -> None:
+    def __init__(self, module: Any, body: type[Any], reel: Reel, clock: VirtualTime) -> None:
         self._module = module
         self._body = body
+        self._clock = clock
         self.reel = reel
 
     def handle_request(self, request: Any) -> Any:
         """Answer from the tape."""
-        return self._answer(request, b"".join(request.stream))
+        answering = self._answer(request, b"".join(request.stream))
+        try:
+            while True:
+                self._clock.pass_(next(answering))
+        except StopIteration as end:
+            return end.value
 
     async def handle_async_request(self, request: Any) -> Any:
         """Answer from the tape."""
-        return self._answer(request, b"".join([chunk async for chunk in request.stream]))
+        answering = self._answer(request, b"".join([chunk async for chunk in request.stream]))
+        while True:
+            try:
+                seconds = next(answering)
+            except StopIteration as end:
+                return end.value
+            await self._clock.sleep(seconds)
 
-    def _answer(self, request: Any, body: bytes) -> Any:
+    def _answer(self, request: Any, body: bytes) -> Generator[_Seconds, None, Any]:
         asked = Request(request.method, request.url.raw_path.decode("ascii"), (), body)
         exchange = self.reel.take(asked)
         limits: Mapping[str, float | None] = request.extensions.get("timeout") or {}
         answer, ended = exchange.response, exchange.ended
         if answer is None:
             limit = limits.get(_PHASES.get(ended.how, "read"))
-            self._wait(ended.at, limit)
+            yield from self._wait(ended.at, limit)
             raise getattr(self._module, _error(ended.how))(ended.says)
-        self._wait(answer.at, limits.get("read"))
+        yield from self._wait(answer.at, limits.get("read"))
         return self._module.Response(
             answer.status,
             headers=list(answer.headers),
-            stream=self._body(self._chunks(exchange, answer, limits.get("read"))),
+            stream=self._body(self._chunks(exchange, answer, limits), self._clock, partial(self.reel.left, exchange)),
             extensions={
                 "http_version": answer.http_version.encode("ascii"),
                 "reason_phrase": answer.reason.encode("ascii"),
@@ -113,10 +136,13 @@ class _Player:
             },
         )
 
-    def _chunks(self, exchange: Exchange, answer: Response, limit: float | None) -> Iterator[bytes]:
+    def _chunks(
+        self, exchange: Exchange, answer: Response, limits: Mapping[str, float | None]
+    ) -> Iterator[_Seconds | bytes]:
+        limit = limits.get("read")  # httpcore reads it once a body, when that is begun
         at = answer.at
         for chunk in answer.chunks:
-            self._wait(chunk.at - at, limit)
+            yield from self._wait(chunk.at - at, limit)
             at = chunk.at
             yield chunk.data
         ended = exchange.ended
@@ -124,35 +150,47 @@ class _Player:
             raise UnansweredError(
                 f"{exchange.request} was left by the client after {len(answer.body)} bytes, and more is asked for now"
             )
-        self._wait(ended.at - at, limit)
+        yield from self._wait(ended.at - at, limit)
         if ended.how != COMPLETE:
             raise getattr(self._module, ended.how)(ended.says)
 
-    def _wait(self, seconds: float, limit: float | None) -> None:
+    def _wait(self, seconds: float, limit: float | None) -> Iterator[_Seconds]:
         if limit is not None and seconds > limit:
-            self.reel.pass_(limit)
+            yield _Seconds(limit)
             raise self._module.ReadTimeout(f"nothing came for {limit:g} s")
-        self.reel.pass_(max(0.0, seconds))
+        if seconds > 0:
+            yield _Seconds(seconds)
 
 
 class _PlayedBody:
     """Wears both stream classes of the library."""
 
-    def __init__(self, chunks: Iterator[bytes]) -> None:
-        self._chunks = chunks
+    def __init__(self, steps: Iterator[_Seconds | bytes], clock: VirtualTime, left: Callable[[], None]) -> None:
+        self._steps = steps
+        self._clock = clock
+        self._left = left
 
     def __iter__(self) -> Iterator[bytes]:
-        return self._chunks
+        for step in self._steps:
+            if isinstance(step, bytes):
+                yield step
+            else:
+                self._clock.pass_(step)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        for chunk in self._chunks:
-            yield chunk
+        for step in self._steps:
+            if isinstance(step, bytes):
+                yield step
+            else:
+                await self._clock.sleep(step)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Tell the reel."""
+        self._left()
 
     async def aclose(self) -> None:
-        """Nothing is held."""
+        """Tell the reel."""
+        self._left()
 
 
 class _Connection:
