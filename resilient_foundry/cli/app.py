@@ -17,6 +17,7 @@ from resilient_foundry._extras import MissingExtraError
 from resilient_foundry.cli import chat as chatting
 from resilient_foundry.cli import demo as demonstration
 from resilient_foundry.cli import models as managing
+from resilient_foundry.cli import record as recording
 from resilient_foundry.cli import serve as serving
 from resilient_foundry.cli import verify as verifying
 from resilient_foundry.cli.output import complain
@@ -200,6 +201,38 @@ def unload_model(
 ) -> None:
     """Take a model out of memory."""
     managing.unload(model, url=url, as_json=json)
+
+
+@app.command()
+def record(
+    contracts: Annotated[
+        list[str] | None, typer.Argument(metavar="CONTRACTS", help="Beginnings of names, such as chat; else all.")
+    ] = None,
+    runtime: Annotated[
+        list[str] | None,
+        typer.Option(metavar="VERSION", help="A version to start and record, more than once; with --url, what it is."),
+    ] = None,
+    url: Annotated[str | None, typer.Option("--url", metavar="URL", help="A server to record as it runs.")] = None,
+    into: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the tapes go.")] = Path("cassettes"),
+    folder: Annotated[
+        Path | None, typer.Option("--contracts", metavar="FOLDER", help="Other contracts than those provided.")
+    ] = None,
+    *,
+    prune: Annotated[bool, typer.Option("--prune", help="Remove tapes whose contracts are gone.")] = False,
+    json: Json = False,
+) -> None:
+    """Record a real runtime on tapes, each proven against its contract."""
+    raise typer.Exit(
+        recording.run(
+            contracts or (),
+            runtimes=runtime or (),
+            url=url,
+            into=into,
+            contracts=folder,
+            pruned=prune,
+            as_json=json,
+        )
+    )
 
 
 def run() -> int:

@@ -1,0 +1,81 @@
+"""`resilient-foundry record`: tapes from a real runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+from resilient_foundry.cli.output import console, print_json, say
+from resilient_foundry.harness.contract import collect, provided
+from resilient_foundry.harness.record import Fate, Recorded, prune, record
+from resilient_foundry.harness.runtimes import interpreter
+from resilient_foundry.harness.subject import Live, Started, Subject
+from resilient_foundry.harness.verdict import Verdict
+
+_STYLES = {Fate.NEW: "green", Fate.CHANGED: "yellow", Fate.REFUSED: "red", Fate.PRUNED: "yellow"}
+
+
+def run(
+    only: Sequence[str],
+    *,
+    runtimes: Sequence[str],
+    url: str | None,
+    into: Path,
+    contracts: Path | None,
+    pruned: bool,
+    as_json: bool,
+) -> int:
+    """Record; gives the exit code, which is 1 where a tape was refused."""
+    if url is not None and len(runtimes) > 1:
+        raise ValueError("a server has one version: name it with one --runtime beside --url")
+    if url is None and not runtimes:
+        raise ValueError("name what to record: --runtime 2.2.1, or --url http://127.0.0.1:5273")
+    if pruned and only:
+        raise ValueError("--prune looks at every contract: name none with it")
+    folder = contracts or provided("contracts")
+    chosen = collect(folder, only=only)
+    done: list[Recorded] = []
+    for opened in _subjects(runtimes, url, as_json=as_json):
+        with opened as subject:
+            if not as_json:
+                console.print(f"{subject.runtime}, live", style="bold")
+            say_it = (lambda _: None) if as_json else _say
+            done += record(chosen, subject, into, on_recorded=say_it)
+            slug = subject.runtime.slug
+        if pruned:
+            removed = prune(chosen, into / slug)
+            done += removed
+            for each in removed:
+                say_it(each)
+    if as_json:
+        print_json([{"tape": _name(each.path), "fate": each.fate.value, "reason": each.reason} for each in done])
+    else:
+        _sum_up(done)
+    return int(any(each.fate is Fate.REFUSED for each in done))
+
+
+def _subjects(runtimes: Sequence[str], url: str | None, *, as_json: bool) -> Iterable[AbstractContextManager[Subject]]:
+    if url is not None:
+        yield nullcontext(Live(url, version=runtimes[0] if runtimes else None))
+        return
+    for version in runtimes:
+        progress = (lambda _: None) if as_json else (lambda doing: say(f"{doing} …"))
+        yield Started(version, python=interpreter(version, on_progress=progress))
+
+
+def _name(path: Path) -> str:
+    """Folder of the runtime, area and contract."""
+    return "/".join(path.parts[-3:])
+
+
+def _say(recorded: Recorded) -> None:
+    if recorded.outcome is not None and recorded.outcome.verdict is Verdict.OUTSIDE:
+        return  # counted at the end
+    text = f"{recorded.fate.value:<10} {_name(recorded.path)}"
+    say(f"{text}  {recorded.reason}" if recorded.reason else text, style=_STYLES.get(recorded.fate, "dim"))
+
+
+def _sum_up(done: Sequence[Recorded]) -> None:
+    counts = [(fate, sum(each.fate is fate for each in done)) for fate in Fate]
+    say(", ".join(f"{count} {fate.value}" for fate, count in counts if count) or "nothing to record")
