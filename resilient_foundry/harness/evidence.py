@@ -10,6 +10,8 @@ COMPLETE: Final = "complete"
 ABANDONED: Final = "abandoned"
 """The client closed the answer before its end."""
 
+_SHOWN_PATH: Final = 100
+
 Headers = tuple[tuple[str, str], ...]
 """Names in lower case, in the order of the wire, repeated where they were repeated."""
 
@@ -24,7 +26,8 @@ class Request:
     body: bytes = b""
 
     def __str__(self) -> str:
-        return f"{self.method} {self.path}"
+        path = self.path if len(self.path) <= _SHOWN_PATH else f"{self.path[:_SHOWN_PATH]}…"
+        return f"{self.method} {path}"
 
 
 @dataclass(frozen=True, slots=True)

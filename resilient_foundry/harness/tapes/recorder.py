@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Hashable, Iterator
 from typing import Final
 
+import h11
 import httpx
 
 from resilient_foundry.harness.evidence import ABANDONED, COMPLETE, Chunk, Ended, Exchange, Request, Response
@@ -46,6 +47,9 @@ class Recorder(httpx.BaseTransport):
         except httpx.TransportError as error:
             writing.end(type(error).__name__, str(error))
             raise
+        except h11.LocalProtocolError as error:  # httpcore lets it pass where a body is shorter than its length says
+            writing.end("LocalProtocolError", str(error))
+            raise httpx.LocalProtocolError(str(error), request=request) from error
         except BaseException:
             writing.end(ABANDONED)
             raise
