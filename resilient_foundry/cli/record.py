@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from resilient_foundry.cli.output import console, print_json, say
+from resilient_foundry.cli.output import console, errors, print_json, say
 from resilient_foundry.harness.contract import collect, provided
 from resilient_foundry.harness.record import Fate, Recorded, prune, record
 from resilient_foundry.harness.runtimes import interpreter
@@ -40,14 +40,13 @@ def run(
         with opened as subject:
             if not as_json:
                 console.print(f"{subject.runtime}, live", style="bold")
-            say_it = (lambda _: None) if as_json else _say
-            done += record(chosen, subject, into, on_recorded=say_it)
+            done += record(chosen, subject, into, on_recorded=_pass_over if as_json else _say)
             slug = subject.runtime.slug
         if pruned:
             removed = prune(chosen, into / slug)
             done += removed
-            for each in removed:
-                say_it(each)
+            for each in () if as_json else removed:
+                _say(each)
     if as_json:
         print_json([{"tape": _name(each.path), "fate": each.fate.value, "reason": each.reason} for each in done])
     else:
@@ -60,8 +59,16 @@ def _subjects(runtimes: Sequence[str], url: str | None, *, as_json: bool) -> Ite
         yield nullcontext(Live(url, version=runtimes[0] if runtimes else None))
         return
     for version in runtimes:
-        progress = (lambda _: None) if as_json else (lambda doing: say(f"{doing} …"))
-        yield Started(version, python=interpreter(version, on_progress=progress))
+        python = interpreter(version, on_progress=_pass_over if as_json else _say_doing)
+        yield Started(version, python=python)
+
+
+def _pass_over(_: object) -> None:
+    """Programs read the end alone."""
+
+
+def _say_doing(doing: str) -> None:
+    say(f"{doing} …", to=errors)
 
 
 def _name(path: Path) -> str:

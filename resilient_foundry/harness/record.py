@@ -96,7 +96,7 @@ def _record(contract: Contract, subject: Subject, staged: Taped, folder: Path) -
     reason = next(iter(problems(on_stage)), None) or _untrue(live, run(contract, staged))
     if reason:
         return Recorded(path, Fate.REFUSED, reason, live)
-    fate = _fate(path, tape)
+    fate = _fate(path, Tape.load(on_stage))
     if fate is not Fate.UNCHANGED:
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(on_stage, path)

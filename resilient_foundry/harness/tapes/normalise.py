@@ -61,7 +61,7 @@ _MIDNIGHT: Final = 1_767_225_600  # the second of DATE
 _TOGETHER_SECONDS: Final = 60.0  # moments less than this apart are one: how long a recording takes is chance
 _APART_SECONDS: Final = 3600  # between moments that are not
 _FIRST_PID: Final = 1001
-_CUT_SHORT: Final = re.compile(r"(['\"]).*…", re.DOTALL)
+_QUOTATION: Final = re.compile(r"""(['"])(?:(?!\1)[^\\]|\\.){40,}(?:\1|…|$)""", re.DOTALL)
 
 # In JSON by .NET, `'` is `\u0027`: a value begins behind it as it does behind any other quotation mark.
 _BEGINS: Final = rb"(?:(?<![A-Za-z0-9_.])|(?<=\\u00[0-9A-Fa-f]{2}))"
@@ -154,15 +154,15 @@ def timeless(exchanges: Iterable[Exchange]) -> tuple[Exchange, ...]:
 
 
 def without_chance(text: str) -> str:
-    """A sentence without what chance puts into it: numbers, ids, addresses, and quotations that were cut short.
+    """A sentence without what chance puts into it: numbers, ids, addresses, and long quotations.
 
     Two sentences of the same kind are equal.
     """
-    text = _CUT_SHORT.sub("…", text)
+    text = _QUOTATION.sub("…", text)
     pattern = _pattern(())
     found = list(_find(pattern, text.encode()))
     edited = _edit(text.encode(), found, {each.key: b"*" for each in found}).data.decode("utf-8", "replace")
-    return re.sub(r"\d+(?:\.\d+)?", "0", edited)
+    return re.sub(r"'\w*\d\w*'|\d+(?:\.\d+)?", "0", edited)
 
 
 def _pattern(exchanges: Iterable[Exchange]) -> re.Pattern[bytes]:
