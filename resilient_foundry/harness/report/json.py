@@ -54,9 +54,18 @@ def _outcome(outcome: Outcome) -> JSON:
         "seconds": round(outcome.seconds, 6),
         "examples": outcome.examples,
         "smallest": list(outcome.smallest),
-        "culprit": next((n for n, each in enumerate(outcome.exchanges) if each is outcome.culprit), None),
+        "culprit": _place(outcome),
         "exchanges": [_exchange(each) for each in outcome.exchanges],
     }
+
+
+def _place(outcome: Outcome) -> int | None:
+    """Which of the exchanges broke it, where it was one. It may have gone on after the contract looked at it."""
+    culprit = outcome.culprit
+    if culprit in outcome.exchanges:
+        return outcome.exchanges.index(culprit)
+    asked = [n for n, each in enumerate(outcome.exchanges) if culprit and each.request == culprit.request]
+    return asked[-1] if asked else None
 
 
 def _exchange(exchange: Exchange) -> JSON:
