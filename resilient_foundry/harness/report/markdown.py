@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from resilient_foundry.harness.report.summary import conclusion, counts, worth_saying
+from resilient_foundry.harness.report.text import visible
 from resilient_foundry.harness.verdict import Outcome, Verification
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|#])")
@@ -45,4 +46,4 @@ def _row(cells: Sequence[str]) -> str:
 
 def _escaped(text: str) -> str:
     """Text on one line that Markdown takes for nothing else."""
-    return _SPECIAL.sub(r"\\\1", " ".join(text.split()))
+    return _SPECIAL.sub(r"\\\1", " ".join(visible(text).split()))

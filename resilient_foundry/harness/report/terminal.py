@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from resilient_foundry.harness.report.summary import conclusion, counts, worth_saying
+from resilient_foundry.harness.report.text import visible
 from resilient_foundry.harness.verdict import Outcome, Verdict, Verification
 
 COLOURS: Final = {
@@ -42,7 +43,7 @@ def sentence(outcome: Outcome) -> Text:
     contract = outcome.contract
     colour = COLOURS[outcome.verdict] if outcome.is_failure or outcome.deviation else "yellow"
     words = Text.assemble((f"{outcome.verdict.value} {contract.level.value}", colour), f" {contract.name}")
-    words.append(f": {outcome.reason}" if outcome.reason else "")
+    words.append(f": {visible(outcome.reason)}" if outcome.reason else "")
     if outcome.smallest:
         words.append(f" (with {', '.join(outcome.smallest)})")
     return words
