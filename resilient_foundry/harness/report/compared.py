@@ -112,7 +112,7 @@ def _headers(response: Response) -> dict[str, _Seen]:
     found: defaultdict[str, list[str]] = defaultdict(list)
     for name, value in response.headers:
         found[name].append(value)
-    return {name: _Seen(len(values), frozenset({"text"}), tuple(values)) for name, values in found.items()}
+    return {name: _Seen(1, frozenset({f"{len(values)} times"}), tuple(values)) for name, values in found.items()}
 
 
 def _streams(one: Response, other: Response) -> Iterator[Row]:
@@ -136,26 +136,41 @@ def _bodies(first: Sequence[bytes], second: Sequence[bytes], root: str) -> Itera
         return
     in_first, in_second = _places([each.value for each in one], root), _places([each.value for each in other], root)
     for place in _union(in_first, in_second):
-        parent = place.removesuffix("[]").rpartition(".")[0]
-        if parent and parent != root and (parent in in_first) != (parent in in_second):
-            continue  # the object that it stands in is there on one side only, and that has been said
-        yield from _row(place, in_first.get(place), in_second.get(place), of=(len(one), len(other)))
+        parent = _parent(place)
+        above = in_first.get(parent), in_second.get(parent)
+        if (above[0] is None) is not (above[1] is None):
+            continue  # what it stands in is there on one side only, and that has been said
+        of = len(one), len(other)
+        within = above[0].events if above[0] else of[0], above[1].events if above[1] else of[1]
+        yield from _row(place, in_first.get(place), in_second.get(place), of, within)
 
 
-def _row(place: str, one: _Seen | None, other: _Seen | None, of: tuple[int, int] = (1, 1)) -> Iterator[Row]:
+def _parent(place: str) -> str:
+    return place.removesuffix("[]") if place.endswith("[]") else place.rpartition(".")[0]
+
+
+def _row(
+    place: str,
+    one: _Seen | None,
+    other: _Seen | None,
+    of: tuple[int, int] = (1, 1),
+    within: tuple[int, int] | None = None,
+) -> Iterator[Row]:
+    """The difference in one place: of so many events, so many of which hold what it stands in."""
+    among = within or of
     if one is None or other is None:
         missing = "missing"
         kind = Kind.FIRST if other is None else Kind.SECOND
         yield Row(place, kind, _shown(one, of[0]) if one else missing, _shown(other, of[1]) if other else missing)
-    elif one.types != other.types or _share(one, of[0]) != _share(other, of[1]):
+    elif one.types != other.types or _share(one, among[0]) != _share(other, among[1]):
         yield Row(place, Kind.OTHERWISE, _shown(one, of[0]), _shown(other, of[1]))
     elif one.values != other.values:
         yield Row(place, Kind.VALUE, _shown(one, of[0]), _shown(other, of[1]))
 
 
 def _share(seen: _Seen, of: int) -> object:
-    """Of a stream: in every event, in one of them, or in some; of a head: how often."""
-    return seen.events if of == 1 else "every" if seen.events >= of else "one" if seen.events == 1 else "some"
+    """Whether in every event that could have it, and if not, whether in one or in several."""
+    return "every" if seen.events >= of else "one" if seen.events == 1 else "some"
 
 
 def _shown(seen: _Seen, of: int) -> str:
@@ -163,13 +178,11 @@ def _shown(seen: _Seen, of: int) -> str:
     words = " or ".join(sorted(seen.types)) if not values else values[0]
     if len(values) > 1:
         words = f"{words}, …" if of > 1 else " and ".join(values)
-    if not values and seen.types == {"object"}:
-        words = "an object"
     often = ""
     if of > 1:
         often = f" in each of {of} events" if seen.events >= of else f" in {seen.events} of {of} events"
-    elif seen.events > 1 and len(values) == 1:
-        often = f" · {seen.events} times"
+    elif len(seen.values) > 1 and len(values) == 1:
+        often = f" · {len(seen.values)} times"
     return bounded(words, _LONGEST).shown + ("…" if len(words) > _LONGEST else "") + often
 
 
@@ -211,7 +224,7 @@ def _walk(value: object, place: str, depth: int) -> Iterator[tuple[str, str, str
         for item in known:
             yield from _walk(item, f"{place}[]", depth + 1)
     else:
-        kind = "null" if value is None else {bool: "boolean", str: "string"}.get(type(value), "number")
+        kind = {"NoneType": "null", "bool": "boolean", "str": "string"}.get(type(value).__name__, "number")
         yield place, kind, json.dumps(value, ensure_ascii=False)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Final
@@ -80,7 +80,7 @@ class Named:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """How the contracts of one level stand on a runtime: (verdict, how many) for each that occurs, and how many held."""
+    """How the contracts of one level stand on a runtime: each verdict that occurs with its count, and how many held."""
 
     level: str
     counts: tuple[tuple[Named, int], ...]
@@ -144,7 +144,8 @@ class Cell:
     left_out: int
     is_failure: bool
     against: str
-    """The comparison with a runtime on which it holds, where it does not."""
+    """The comparison with a runtime on which it holds, where it does not, and the name of that runtime."""
+    against_label: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +157,8 @@ class Pair:
     second: Column
     verdicts: tuple[Named, Named]
     steps: tuple[Step, ...]
-    stumbles: int
-    """How many differences a client may stumble over."""
+    otherwise: int
+    """How many differences there are in status, headers or shape."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +202,10 @@ def _stands(verification: Verification) -> tuple[str, str]:
     if failures := len(verification.failures):
         return "fixed", f"{failures} {'line' if failures == 1 else 'lines'} of the ledger or tapes out of date"
     if deviating := count[Verdict.DEVIATES]:
-        return "deviates", f"Every MUST holds but {deviating}, known as {'a deviation' if deviating == 1 else 'deviations'}"
+        return (
+            "deviates",
+            f"Every MUST holds but {deviating}, {'a deviation' if deviating == 1 else 'deviations'} known",
+        )
     if not count[Verdict.HELD]:
         return "not-exercised", "No MUST was exercised"
     return "held", "Every MUST holds"
@@ -260,9 +264,7 @@ def _cell(outcome: Outcome, column: Column, pairs: Iterable[Pair]) -> Cell:
         reason, found = deviation.reason, reason.removeprefix(f"{deviation.reason} (").removesuffix(")")
     link = "" if deviation is None else deviation.link
     broken = outcome.verdict in {Verdict.BROKEN, Verdict.DEVIATES}
-    held = "held", "fixed"
-    sides = [(pair.id, {pair.first: pair.verdicts[1], pair.second: pair.verdicts[0]}) for pair in pairs]
-    holding = [name for name, others in sides if column in others and others[column].slug in held]
+    against, against_label = _where_it_holds(column, pairs) if broken else ("", "")
     culprit = _place_of(outcome.culprit, outcome.exchanges)
     return Cell(
         id=f"{outcome.contract.name}@{column.key}",
@@ -279,8 +281,20 @@ def _cell(outcome: Outcome, column: Column, pairs: Iterable[Pair]) -> Cell:
         steps=tuple(_steps(outcome.exchanges, culprit)),
         left_out=max(0, len(outcome.exchanges) - _MOST_EXCHANGES),
         is_failure=outcome.is_failure,
-        against=holding[-1] if broken and holding else "",
+        against=against,
+        against_label=against_label,
     )
+
+
+def _where_it_holds(column: Column, pairs: Iterable[Pair]) -> tuple[str, str]:
+    """The comparison with the last runtime on which it holds, and the name of that; empty without one."""
+    found = "", ""
+    for pair in pairs:
+        sides = (pair.first, pair.second, pair.verdicts[1]), (pair.second, pair.first, pair.verdicts[0])
+        for mine, other, verdict in sides:
+            if mine is column and verdict.slug in {"held", "fixed"}:
+                found = pair.id, other.label
+    return found
 
 
 def _steps(exchanges: Sequence[Exchange], culprit: int | None) -> Iterator[Shown]:
@@ -381,7 +395,29 @@ def _template() -> Any:  # jinja2 is optional
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=lambda value: visible(value) if type(value) is str else value,
+        finalize=_finalized,
     )
-    environment.filters["ours"] = jinja2.utils.markupsafe.Markup
+    markup = require("markupsafe", extra="contracts").Markup
+    environment.filters["sentence"] = _sentence
+    environment.filters["ours"] = markup
+    environment.filters["content"] = _Content(markup)
     return environment.from_string(_beside("page.html.j2"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """Text within an element, where quotes may stay as they are: most of the evidence is JSON, and full of them."""
+
+    markup: Callable[[str], str]
+
+    def __call__(self, text: str) -> str:
+        return self.markup(visible(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))
+
+
+def _finalized(value: object) -> object:
+    """What is put into the page: nothing in a text hides; markup of ours is another type, and stays."""
+    return visible(value) if type(value) is str else value
+
+
+def _sentence(words: str) -> str:
+    return words[:1].upper() + words[1:]

@@ -146,6 +146,7 @@
   for (const plot of every(".plot")) {
     const axis = plot.closest(".axis");
     plot.addEventListener("pointermove", (event) => { const mark = nearest(axis, event); if (mark && mark.dataset.n !== axis.dataset.at) light(axis, mark.dataset.n, false); });
+    axis.parentElement.querySelector(".events").addEventListener("click", (event) => { const item = event.target.closest("li[data-n]"); if (item) light(axis, item.dataset.n, false); });
     plot.addEventListener("click", (event) => { const mark = nearest(axis, event); if (mark) light(axis, mark.dataset.n, true); });
   }
 

@@ -13,7 +13,7 @@ _OTHERWISE: Final = re.compile(
     r"has no (?P<missing>'.+'))$",
     re.DOTALL,
 )
-_STATUS: Final = re.compile(r"^(?P<place>the status) is (?P<came>\d+), not (?P<expected>[\d or]+): (?P<rest>.*)$", re.DOTALL)
+_STATUS: Final = re.compile(r"^(?P<place>the status) is (?P<came>\d+), not (?P<expected>[\d or]+): .*$", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ def missed(sentence: str) -> tuple[Missed, ...]:
     found: list[Missed] = []
     for part in _PARTS.split(_REQUEST.sub("", sentence)):
         if match := _STATUS.match(part):
-            found.append(Missed("the status", match["expected"], f"{match['came']}, {match['rest']}"))
+            found.append(Missed(match["place"], match["expected"], match["came"]))
         elif match := _OTHERWISE.match(part):
             expected = f"a member {match['missing']}" if match["missing"] else match["expected"]
             found.append(Missed(match["place"], expected, match["came"] or "missing"))

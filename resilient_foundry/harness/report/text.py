@@ -10,6 +10,8 @@ from typing import Final
 
 LONGEST: Final = 6000
 """Characters of a body that are shown."""
+_SHORT: Final = 0.01  # seconds: below it, tenths of a millisecond are shown
+_KILO: Final = 1000
 _WIDTH: Final = 78
 _DEEPEST: Final = 40
 _TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{},:]|[^\s\[\]{},:"]+')
@@ -50,9 +52,9 @@ def of_body(body: bytes, longest: int = LONGEST) -> Text:
 
 
 def laid_out(text: str, width: int = _WIDTH) -> str | None:
-    """JSON over lines, an array or object on one line where it fits; None for what is no JSON or is nested too deep.
+    r"""JSON over lines, an array or object on one line where it fits; None for what is no JSON or is nested too deep.
 
-    Tokens stay as they were written: another library would lose 1.0, \\u00e9 and members that come twice.
+    Tokens stay as they were written: another library would lose 1.0, \u00e9 and members that come twice.
     """
     try:
         json.loads(text)
@@ -90,16 +92,19 @@ def _container(opening: str, tokens: Iterator[str]) -> _Node:
     name = ""
     pending: _Node | str | None = None
     for token in tokens:
-        if token in {",", _CLOSING[opening]}:
-            if pending is not None:
-                members.append((name, pending))
-            name, pending = "", None
-            if token != ",":
-                break
-        elif token == ":":
-            name, pending = f"{pending}: ", None
-        else:
-            pending = _container(token, tokens) if token in _CLOSING else token
+        match token:
+            case ":":
+                name, pending = f"{pending}: ", None
+            case "[" | "{":
+                pending = _container(token, tokens)
+            case "," | "]" | "}":
+                if pending is not None:
+                    members.append((name, pending))
+                name, pending = "", None
+                if token in _CLOSING.values():
+                    break
+            case _:
+                pending = token
     inside = ", ".join(each + (value if isinstance(value, str) else value.line) for each, value in members)
     room = " " if inside and opening == "{" else ""
     return _Node(opening, tuple(members), f"{opening}{room}{inside}{room}{_CLOSING[opening]}")
@@ -119,10 +124,9 @@ def seconds(value: float) -> str:
     """A time for people: "0.4 ms", "12 ms", "1.25 s"."""
     if value >= 1:
         return f"{value:.2f} s"
-    milliseconds = value * 1000
-    return f"{milliseconds:.1f} ms" if milliseconds < 10 else f"{milliseconds:.0f} ms"
+    return f"{value * 1000:.{1 if value < _SHORT else 0}f} ms"
 
 
 def size(count: int) -> str:
     """So many bytes, for people."""
-    return f"{count} B" if count < 1000 else f"{count / 1000:.1f} kB" if count < 1_000_000 else f"{count / 1e6:.1f} MB"
+    return f"{count} B" if count < _KILO else f"{count / _KILO:.1f} kB" if count < _KILO**2 else f"{count / 1e6:.1f} MB"
