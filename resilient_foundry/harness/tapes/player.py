@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, urlsplit
 import httpx
 
 from resilient_foundry._transports.library import library
-from resilient_foundry.harness.evidence import ABANDONED, COMPLETE, Exchange, Request, Response
+from resilient_foundry.harness.evidence import ABANDONED, COMPLETE, Chunk, Exchange, Request, Response
 from resilient_foundry.harness.shapes import differences
 from resilient_foundry.testing import VirtualTime
 
@@ -56,6 +56,9 @@ class Reel:
                     del self._left[place]
                     return exchange
         raise UnansweredError(self._why(request))
+
+    def fed(self, exchange: Exchange, chunk: Chunk) -> None:
+        """The client is about to get this chunk; for whoever keeps count."""
 
     def left(self, exchange: Exchange) -> None:
         """The client has closed the answer of this exchange; for whoever keeps count."""
@@ -144,6 +147,7 @@ class _Player:
         for chunk in answer.chunks:
             yield from self._wait(chunk.at - at, limit)
             at = chunk.at
+            self.reel.fed(exchange, chunk)
             yield chunk.data
         ended = exchange.ended
         if ended.how == ABANDONED:
