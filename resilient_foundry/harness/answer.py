@@ -78,8 +78,8 @@ class Answer:
     def status(self, *codes: int) -> Answer:
         """It has one of these statuses."""
         if self.code not in codes:
-            words = self.text[:200] if self.body else "with an empty body"
-            raise self.broken(f"the status is {self.code}, not {_either(codes)}: {shown(words, 200)}")
+            words = shown(self.text[:200], 200) if self.body else "with an empty body"
+            raise self.broken(f"the status is {self.code}, not {_either(codes)}: {words}")
         return self
 
     def refused(self, *codes: int) -> Answer:

@@ -48,8 +48,9 @@ class Tape:
     @classmethod
     def loads(cls, written: str) -> Tape:
         """The tape that this text is; raises `TapeError` for what is none."""
+        deserialize, yaml = _vcr("serialize").deserialize, _vcr("serializers.yamlserializer")
         try:
-            requests, responses, *rest = _vcr("serialize").deserialize(written, _vcr("serializers.yamlserializer"))
+            requests, responses, *rest = deserialize(written, yaml)
             metadata: dict[str, Any] = dict(rest[0]) if rest else {}
             answered = [_exchange(*each) for each in zip(requests, responses, strict=True)]
             for lost in metadata.get("unanswered", ()):
