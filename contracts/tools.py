@@ -70,8 +70,7 @@ def the_text_holds_no_markup_of_the_call(session: Session) -> None:
 def ids_of_calls_begin_as_openais_do(session: Session) -> None:
     """The id of a call begins with "call_"; some clients check that."""
     answer = chat(session, "tool-call", **_ASKED)
-    for call in _calls(answer):
-        answer.holds(call["id"].startswith("call_"), f"the id is {call['id']!r}")
+    answer.holds(all(call["id"].startswith("call_") for call in _calls(answer)), 'an id does not begin with "call_"')
 
 
 @contract(MUST, needs="two-tool-calls")
