@@ -14,7 +14,7 @@ from resilient_foundry.harness.grammar import chat_kind
 from resilient_foundry.harness.report.text import Text, bounded, seconds
 from resilient_foundry.sse import Decoder, Event, SSEError, announced_by
 
-_FIRST, _LAST = 16, 8  # of a long stream these events are shown
+_FIRST, _LAST = 10, 6  # of a long stream these events are shown
 _LONGEST: Final = 400  # characters of an event
 _BUCKETS: Final = 110  # marks side by side before they touch, on a wide screen
 _ROWS: Final = 4  # marks on top of each other; more of them stand beside

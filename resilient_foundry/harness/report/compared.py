@@ -13,8 +13,8 @@ from resilient_foundry.harness.evidence import COMPLETE, Exchange, Response
 from resilient_foundry.harness.report.axis import events_of, is_stream, kind_of, order_of
 from resilient_foundry.harness.report.text import bounded
 
-_MOST_ROWS: Final = 40  # of one exchange
-_LONGEST: Final = 160  # characters of a value
+_MOST_ROWS: Final = 32  # of one exchange, and a third of that of mere values
+_LONGEST: Final = 120  # characters of a value
 _MOST_EVENTS: Final = 2000  # of a stream that are compared
 _DEEPEST: Final = 24
 
@@ -70,8 +70,8 @@ def compared(first: Sequence[Exchange], second: Sequence[Exchange]) -> tuple[Ste
         rows = sorted(_rows(one, other), key=lambda row: row.kind is Kind.VALUE)
         otherwise = tuple(row for row in rows if row.kind is not Kind.VALUE)
         values = tuple(row for row in rows if row.kind is Kind.VALUE)
-        left_out = max(0, len(otherwise) - _MOST_ROWS) + max(0, len(values) - _MOST_ROWS)
-        steps.append(Step(title, otherwise[:_MOST_ROWS], values[:_MOST_ROWS], left_out))
+        left_out = max(0, len(otherwise) - _MOST_ROWS) + max(0, len(values) - _MOST_ROWS // 3)
+        steps.append(Step(title, otherwise[:_MOST_ROWS], values[: _MOST_ROWS // 3], left_out))
     return tuple(steps)
 
 

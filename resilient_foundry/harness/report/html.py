@@ -6,7 +6,7 @@ import base64
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any, Final
 
@@ -22,6 +22,7 @@ from resilient_foundry.harness.verdict import Outcome, Verdict, Verification
 _MOST_EXCHANGES: Final = 24  # of one contract that are shown
 _MOST_HEADERS: Final = 40
 _LONGEST_HEADER: Final = 400
+_WORTH: Final = 120  # characters that are worth not to be written again
 _ORDER: Final = (
     Verdict.HELD,
     Verdict.FIXED,
@@ -401,7 +402,28 @@ def _template() -> Any:  # jinja2 is optional
     environment.filters["sentence"] = _sentence
     environment.filters["ours"] = markup
     environment.filters["content"] = _Content(markup)
+    environment.globals["once"] = _Once(markup)
     return environment.from_string(_beside("page.html.j2"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Once:
+    """Keeps what is on the page already from being written again: there is a link, and the script puts it there."""
+
+    markup: Callable[[str], str]
+    written: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
+
+    def __call__(self, tag: str = "div", *, caller: Callable[[], str]) -> str:
+        inside = str(caller()).strip()
+        if len(inside) < _WORTH:
+            return self.markup(f"<{tag}>{inside}</{tag}>")
+        number = self.written.get((tag, inside))
+        if number is None:
+            number = self.written[tag, inside] = len(self.written)
+            return self.markup(f'<{tag} id="_{number}">{inside}</{tag}>')
+        link = f'<a href="#_{number}">The same as elsewhere</a>'
+        link = f"<tr><td colspan=3>{link}</td></tr>" if tag == "tbody" else link
+        return self.markup(f'<{tag} data-same="_{number}">{link}</{tag}>')
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,13 @@
     const dialog = panel && panel.closest("dialog");
     const other = shown();
     if (other && other !== dialog) { returning = true; other.close(); returning = false; }
-    if (!dialog) return;
+    if (!dialog || !panel.matches(".panel")) return;
     for (const each of every(".panel", dialog)) each.classList.toggle("shown", each === panel);
+    // What stands on the page elsewhere is not written twice.
+    for (const each of every("[data-same]", panel)) {
+      each.replaceChildren(...document.getElementById(each.dataset.same).cloneNode(true).childNodes);
+      delete each.dataset.same;
+    }
     for (const tab of every(".tab", dialog)) {
       const here = decodeURIComponent(tab.hash.slice(1)) === name;
       if (here) { tab.setAttribute("aria-current", "true"); } else { tab.removeAttribute("aria-current"); }
@@ -143,12 +148,18 @@
     }
     return best;
   };
-  for (const plot of every(".plot")) {
-    const axis = plot.closest(".axis");
-    plot.addEventListener("pointermove", (event) => { const mark = nearest(axis, event); if (mark && mark.dataset.n !== axis.dataset.at) light(axis, mark.dataset.n, false); });
-    axis.parentElement.querySelector(".events").addEventListener("click", (event) => { const item = event.target.closest("li[data-n]"); if (item) light(axis, item.dataset.n, false); });
-    plot.addEventListener("click", (event) => { const mark = nearest(axis, event); if (mark) light(axis, mark.dataset.n, true); });
-  }
+  document.addEventListener("pointermove", (event) => {
+    const axis = event.target.closest(".plot") && event.target.closest(".axis");
+    const mark = axis && nearest(axis, event);
+    if (mark && mark.dataset.n !== axis.dataset.at) light(axis, mark.dataset.n, false);
+  });
+  document.addEventListener("click", (event) => {
+    const axis = event.target.closest(".axis");
+    const mark = axis && event.target.closest(".plot") && nearest(axis, event);
+    if (mark) light(axis, mark.dataset.n, true);
+    const item = event.target.closest(".events li[data-n]");
+    if (item) light(item.closest("section").querySelector(".axis"), item.dataset.n, false);
+  });
 
   // Filters.
   const form = document.querySelector(".filters");

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-LONGEST: Final = 6000
+LONGEST: Final = 4000
 """Characters of a body that are shown."""
 _SHORT: Final = 0.01  # seconds: below it, tenths of a millisecond are shown
 _KILO: Final = 1000
