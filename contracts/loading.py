@@ -242,7 +242,7 @@ def says_that_a_model_is_not_downloaded(session: Session) -> None:
     answer.holds("download" in message, f"the message does not speak of downloading: {message}")
 
 
-@contract(MAY)
+@contract(MAY, needs=OWN)
 def refuses_to_unload_what_it_does_not_know(session: Session) -> None:
     """Unloading a model that is not there is refused with 404, so that a wrong name is noticed."""
     _unload(session, session.vary("no-such-model", _UNKNOWN)).refused(404)

@@ -41,10 +41,15 @@ _TOOL: Final = {
     "description": "The weather in a city.",
     "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
 }
-_PART: Final = (
+_PARTS: Final = (
     "response_content_part_added response_output_text_delta* response_output_text_done response_content_part_done"
 )
-_ITEM: Final = f"response_output_item_added ({_PART})* response_output_item_done"
+_CALL: Final = "response_function_call_arguments_delta* response_function_call_arguments_done"
+_THOUGHTS: Final = (
+    "response_reasoning_delta* response_reasoning_done | response_reasoning_text_delta* response_reasoning_text_done"
+)
+"""As 2.x calls them, or as OpenAI does."""
+_ITEM: Final = f"response_output_item_added (({_PARTS})* | {_CALL} | {_THOUGHTS}) response_output_item_done"
 _STREAM: Final = Grammar(
     named_kind,
     f"response_created response_in_progress? ({_ITEM})* (response_completed | response_incomplete) done?",
@@ -102,11 +107,8 @@ def _stored(session: Session, *, part: str = "chat", **more: Any) -> Generator[A
 @contract(MUST, needs="chat")
 def answers_in_one_object(session: Session) -> None:
     """A question is answered with one JSON object: a message of the assistant, and the model that said it."""
-    answer = _ask(
-        session,
-        input=session.vary(_QUESTION, _TEXTS),
-        max_output_tokens=session.vary(8, st.integers(1, 64)),
-    )
+    most = session.vary(8, st.integers(1, 64))
+    answer = _ask(session, input=session.vary(_QUESTION, _TEXTS), max_output_tokens=most)
     answer.status(200).media("application/json").has(
         {
             "object": "response",
@@ -115,9 +117,11 @@ def answers_in_one_object(session: Session) -> None:
             "status": _ANSWERED,
             "model": session.model("chat"),
             "error": None,
-            "output": [_MESSAGE],
+            "output": each({"type": str, "id": str}, least=1),
         }
     )
+    messages = [item for item in answer.json["output"] if item["type"] == "message"]
+    answer.value(messages, [_MESSAGE], "the messages")
 
 
 @contract(MUST, needs="chat")
@@ -162,6 +166,15 @@ def takes_messages_that_do_not_say_what_they_are(session: Session) -> None:
     """A message may leave out that it is one, as OpenAI's API allows."""
     messages = [{"role": "user", "content": _QUESTION}]
     _ask(session, input=messages, max_output_tokens=4).status(200).has({"status": _ANSWERED, "output": [_MESSAGE]})
+
+
+@contract(SHOULD, needs="chat")
+def takes_its_own_answer_back(session: Session) -> None:
+    """The items of an answer may be sent back as they came, with the next question behind them."""
+    asked = {"type": "message", "role": "user", "content": _QUESTION}
+    answer = _ask(session, max_output_tokens=4).status(200).has({"output": each({"type": str}, least=1)})
+    again = _ask(session, input=[asked, *answer.json["output"], asked], max_output_tokens=4)
+    again.status(200).has({"status": _ANSWERED})
 
 
 @contract(SHOULD, needs="chat")
@@ -304,6 +317,18 @@ def streams_in_order(session: Session) -> None:
     """A stream opens a response, gives its items part by part, each opened and closed, and ends with the response."""
     most = session.vary(8, st.integers(1, 64))
     _stream(session, input=session.vary(_QUESTION, _TEXTS), max_output_tokens=most).order(_STREAM)
+
+
+@contract(SHOULD, needs="thinking")
+def streams_thoughts_in_order(session: Session) -> None:
+    """What a model thinks is streamed in the same order, whatever its events are called."""
+    _stream(session, part="thinking").order(_STREAM)
+
+
+@contract(SHOULD, needs="tool-call")
+def streams_calls_in_order(session: Session) -> None:
+    """The call of a tool is streamed in the same order: an item is closed before the next is opened."""
+    _stream(session, part="tool-call", tools=[_TOOL]).order(_STREAM)
 
 
 @contract(MUST, needs="chat")
