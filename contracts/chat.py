@@ -151,19 +151,6 @@ def refuses_a_message_without_a_role(session: Session) -> None:
     chat(session, messages=[{"content": session.vary("Hello", texts)}], max_tokens=1).refused(400, 422)
 
 
-@contract(MUST, needs="chat")
-def refuses_a_chat_without_messages(session: Session) -> None:
-    """Nothing to answer is the client's mistake, and no failure of the server."""
-    chat(session, messages=[]).refused(400, 422)
-
-
-@contract(SHOULD, needs="chat")
-def messages_that_are_no_list_are_the_clients_mistake(session: Session) -> None:
-    """A server that fails is asked again, and a mistake is not; so a mistake has a status of its own, 400 or 422."""
-    wrong = session.vary("Hello", st.one_of(st.text(), st.integers(0, 9), st.booleans()))
-    chat(session, messages=wrong, max_tokens=1).refused(400, 422)
-
-
 @contract(SHOULD, needs="chat")
 def an_empty_message_does_not_fail_the_server(session: Session) -> None:
     """A message that says nothing is answered, or refused as the client's mistake."""
@@ -211,12 +198,6 @@ def says_length_where_its_own_limit_ended_it(session: Session) -> None:
 def a_failure_while_generating_is_an_error(session: Session) -> None:
     """Where generation fails, the answer is an error of the server, 500, and no half of a text."""
     chat(session, "breaking", messages=question(session)).refused(500)
-
-
-@contract(SHOULD, needs="chat")
-def more_tokens_than_there_is_room_for_are_the_clients_mistake(session: Session) -> None:
-    """A prompt and an answer that can't fit into the context are refused with 400; asking again would not help."""
-    chat(session, max_tokens=2_000_000).refused(400)
 
 
 def _unknown_words() -> st.SearchStrategy[str]:

@@ -211,12 +211,6 @@ def what_came_before_a_failure_arrives(session: Session) -> None:
     answer.holds(heard(answer) == _BROKEN_TEXT, f"the text is {heard(answer)!r}, not {_BROKEN_TEXT!r}")
 
 
-@contract(MUST, needs="chat")
-def an_unknown_model_is_refused_before_it_begins(session: Session) -> None:
-    """A model that does not exist is an error with a status of its own, 404 or 400, and no stream."""
-    streamed(session, model=session.vary("no-such-model:1", _names)).refused(404, 400)
-
-
 @contract(MUST, needs=("chat", "not-downloaded"))
 def a_model_that_is_not_loaded_is_refused_before_it_begins(session: Session) -> None:
     """A model that is not in memory is an error with a status of its own, 400, and no stream."""
@@ -263,33 +257,6 @@ def comes_only_where_it_is_asked_for(session: Session) -> None:
     """Without `stream`, or with false, the answer is one object."""
     form: dict[str, Json] = session.vary({"stream": False}, _not_streamed)
     chat(session, max_tokens=1, **form).status(200).media("application/json")
-
-
-@contract(SHOULD, needs="chat")
-def a_flag_of_another_type_is_refused(session: Session) -> None:
-    """A `stream` that is no boolean is a mistake, and not one of the two answers that were perhaps meant."""
-    wrong = session.vary("true", st.one_of(st.text(), st.integers(), st.just([])))
-    chat(session, max_tokens=1, stream=wrong).refused(400, 422)
-
-
-@contract(MUST, needs=("split-utf8", "endless"))
-def streams_at_the_same_time_do_not_mix(session: Session) -> None:
-    """Two streams side by side each hold their own text."""
-
-    def characters() -> None:
-        answer = streamed(session, "split-utf8")
-        answer.holds(heard(answer) == SPLIT_TEXT, f"the text is {heard(answer)!r}, not {SPLIT_TEXT!r}")
-
-    def words() -> None:
-        answer = streamed(session, "endless", max_tokens=40)
-        answer.holds(heard(answer).startswith(" And so it goes on"), f"the text is {heard(answer)!r}")
-
-    session.together(characters, words)
-
-
-def _names() -> st.SearchStrategy[str]:
-    """Ids of models that no catalogue holds."""
-    return st.from_regex(r"no-such-[a-z0-9.-]{1,20}:[1-9]", fullmatch=True)
 
 
 def _not_streamed() -> st.SearchStrategy[dict[str, Json]]:

@@ -44,19 +44,6 @@ def says_length_where_max_completion_tokens_ended_it(session: Session) -> None:
 
 
 @contract(SHOULD, needs="chat")
-def refuses_max_tokens_below_one(session: Session) -> None:
-    """An answer of no tokens, or fewer, is the client's mistake, and no failure of the server."""
-    chat(session, max_tokens=session.vary(0, st.integers(-1000, 0))).refused(400, 422)
-
-
-@contract(SHOULD, needs="chat")
-def refuses_max_tokens_of_another_type(session: Session) -> None:
-    """A limit that can't be read is refused, and not left out: somebody counts on it."""
-    wrong = session.vary("8", st.one_of(fractions(1.25, 1.75), st.from_regex(r"[a-z]{1,8}", fullmatch=True)))
-    chat(session, max_tokens=wrong).refused(400, 422)
-
-
-@contract(SHOULD, needs="chat")
 def refuses_max_tokens_that_it_cannot_count(session: Session) -> None:
     """A limit of more than 32 bits is refused, and not cut down to them."""
     chat(session, max_tokens=_TOO_LARGE).refused(400, 422)
@@ -78,12 +65,6 @@ def the_same_question_has_the_same_answer_at_temperature_zero(session: Session) 
 
 
 @contract(SHOULD, needs="chat")
-def refuses_a_temperature_that_there_is_not(session: Session) -> None:
-    """A temperature of more than 2 is the client's mistake."""
-    chat(session, max_tokens=4, temperature=session.vary(3.0, lambda: fractions(2.25, 100))).refused(400, 422)
-
-
-@contract(SHOULD, needs="chat")
 def refuses_a_temperature_of_another_type(session: Session) -> None:
     """A temperature that is no number is refused, and not left out."""
     wrong = session.vary("hot", st.from_regex(r"[a-z]{1,8}", fullmatch=True))
@@ -95,12 +76,6 @@ def top_p_may_be_set(session: Session) -> None:
     """A `top_p` of more than 0 and up to 1 is accepted."""
     top_p = session.vary(0.9, lambda: fractions(0.125, 1))
     chat(session, messages=question(session), max_tokens=8, top_p=top_p).status(200)
-
-
-@contract(SHOULD, needs="chat")
-def refuses_a_top_p_that_there_is_not(session: Session) -> None:
-    """A `top_p` of more than 1 is the client's mistake."""
-    chat(session, max_tokens=4, top_p=session.vary(2.0, lambda: fractions(1.25, 100))).refused(400, 422)
 
 
 @contract(SHOULD, needs="endless")
