@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from resilient_foundry.foundry import markup
 from resilient_foundry.foundry.answers import error_of
+from resilient_foundry.foundry.deviations import Tolerance, tolerates
 from resilient_foundry.foundry.errors import FoundryError, ProtocolError, StreamInterruptedError
 from resilient_foundry.foundry.generations import Generation
 from resilient_foundry.foundry.operations import settle
@@ -77,21 +78,24 @@ class ChatReader:
     def __init__(self, generation: Generation, joined: Joined, *, capped: bool = False) -> None:
         self.done = False
         """Whether the terminator was seen."""
+        self.surplus = 0
+        """Bytes that came after it."""
         self.joined = joined
         self._generation = generation
         self._capped = capped
         self._decoder = Decoder()
-        self._thinking = markup.Thinking() if generation is Generation.ONE else None
+        self._thinking = markup.Thinking() if tolerates(generation, Tolerance.PART_THOUGHTS) else None
 
     def read(self, data: bytes) -> Iterator[ChatChunk]:
-        """The chunks that these bytes complete; raises the error that they report."""
+        """The chunks that these bytes complete; raises the error that they report. Nothing counts behind the end."""
+        if self.done:
+            self.surplus += len(data)
+            return
         try:
             events = self._decoder.feed(data)
         except SSEError as error:
             raise self._telling(ProtocolError(f"the stream can't be read: {error}")) from error
         for event in events:
-            if self.done:
-                return  # nothing counts after the terminator
             if event.data.strip() == DONE:
                 yield from self._last_thought()
                 self.done = True
@@ -104,12 +108,12 @@ class ChatReader:
 
     def end(self) -> Iterator[ChatChunk]:
         """The body is over: hands over what was held back; raises unless there is a finish reason or a terminator."""
+        if self.done:
+            return
         try:
             self._decoder.end()
         except SSEError as error:
             raise self._telling(ProtocolError(f"the stream can't be read: {error}")) from error
-        if self.done:
-            return
         if self.joined.finish_reason is None:
             raise self.interrupted("the service closed the stream before its answer was whole")
         yield from self._last_thought()

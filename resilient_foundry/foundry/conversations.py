@@ -21,6 +21,7 @@ from resilient_foundry.foundry.asks import (
     send,
 )
 from resilient_foundry.foundry.chat_stream import ChatReader, Joined
+from resilient_foundry.foundry.deviations import Tolerance, tolerates
 from resilient_foundry.foundry.errors import FoundryError, ModelBusyError, ModelNotLoadedError, StreamInterruptedError
 from resilient_foundry.foundry.generations import Generation
 from resilient_foundry.foundry.models import Chosen
@@ -28,6 +29,9 @@ from resilient_foundry.foundry.occupancy import Use
 from resilient_foundry.foundry.payloads import ChatChunk, ChatResult, Embeddings
 from resilient_foundry.foundry.rules import ChatParameters, Message
 from resilient_foundry.foundry.session import Session, generation_of
+
+_LONGEST_GOODBYE = 64 * 1024
+"""Bytes after the terminator of a stream that are read for the sake of its connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,7 @@ def stream(session: Session, question: Question, joined: Joined) -> StreamStory:
     generation = yield from generation_of(session)
     _check(session, generation, question)
     chosen = yield from models.choose(session, question.model)
-    if generation is Generation.ONE and question.parameters.get("tools"):  # 1.x streams tool calls as unread markup
+    if question.parameters.get("tools") and tolerates(generation, Tolerance.ASK_CALLS_WHOLE):
         operation = _operation(session, generation, chosen, question, stream=False)
         result = yield from _answered(session, chosen, operation)
         chunk = _as_chunk(result)
@@ -83,7 +87,7 @@ def stream(session: Session, question: Question, joined: Joined) -> StreamStory:
         yield chunk
         return result
     operation = _operation(session, generation, chosen, question, stream=True)
-    if generation is Generation.ONE:
+    if tolerates(generation, Tolerance.LOOK_BEFORE_STREAMING):
         yield from _see_loaded(session, chosen)
     use = yield from _occupied(session, chosen)
     started = yield from now()
@@ -103,11 +107,11 @@ def stream(session: Session, question: Question, joined: Joined) -> StreamStory:
 
 
 def _opened(session: Session, chosen: Chosen, operation: Operation[ChatResult], reader: ChatReader) -> Story[Reply]:
-    """The answer begun. A model that 1.x has lost since it was seen loaded is loaded again, and asked once more."""
+    """The answer begun. A model that is gone, where that only cuts the stream, is loaded again and asked once more."""
     reply = yield from open_stream(operation)
     if not isinstance(reply, Broken):
         return reply
-    if session.generation is not Generation.ONE:
+    if not _cuts(session):
         raise reply.error
     told = yield from _explained(session, chosen, _broken_off(reader, reply))
     if isinstance(told, ModelNotLoadedError) and session.may_load(chosen.key):
@@ -121,14 +125,14 @@ def _opened(session: Session, chosen: Chosen, operation: Operation[ChatResult], 
 
 
 def _see_loaded(session: Session, chosen: Chosen) -> Story[None]:
-    """1.x cuts the stream of a model that is not loaded, which looks like a broken network and opens circuits."""
+    """A stream that is cut for want of its model looks like a broken network and opens circuits, so look before."""
     if chosen.key in session.seen:
         return
-    others = yield from models.missing_on_1(session, chosen.key)
+    others = yield from models.missing(session, chosen.key)
     reply: Reply | None = None
     if others is not None and session.may_load(chosen.key):
         reply = yield from send(operations.wanted(chosen.key, patience=session.patience))
-        others = yield from models.missing_on_1(session, chosen.key)
+        others = yield from models.missing(session, chosen.key)
     if others is not None:
         tried = f"; {reply.tried}" if reply is not None and reply.tried else ""
         error = ModelNotLoadedError(
@@ -156,12 +160,13 @@ def _read_stream(session: Session, chosen: Chosen, reader: ChatReader, reply: Re
 
 
 def _read_events(reader: ChatReader) -> Generator[Ask | ChatChunk, Any, Broken | None]:
-    """Read to the end, also after the terminator, so that the connection can be used again."""
-    while True:
+    """Read to the end, also after the terminator, so that the connection can be used again; but not for ever."""
+    while reader.surplus < _LONGEST_GOODBYE:
         data = yield from read()
         if data is None or isinstance(data, Broken):
             return data
         yield from reader.read(data)
+    return None
 
 
 def _broken_off(reader: ChatReader, broken: Broken) -> StreamInterruptedError:
@@ -172,11 +177,11 @@ def _broken_off(reader: ChatReader, broken: Broken) -> StreamInterruptedError:
 
 
 def _explained(session: Session, chosen: Chosen, error: StreamInterruptedError) -> Story[FoundryError]:
-    """1.x has no words for a stream that fails before it starts: it cuts the connection. So look what the cause is."""
-    if session.generation is not Generation.ONE or error.chunks:
+    """Where a stream that fails before it starts is cut without a word, look what the cause is."""
+    if not _cuts(session) or error.chunks:
         return error
     try:
-        others = yield from models.missing_on_1(session, chosen.key)
+        others = yield from models.missing(session, chosen.key)
     except session.failures as unanswered:
         error.add_note(f"what is loaded could not be asked either: {unanswered!r}")
         return error
@@ -191,6 +196,11 @@ def _explained(session: Session, chosen: Chosen, error: StreamInterruptedError) 
         "without streaming would say",
         reason=error.reason,
     )
+
+
+def _cuts(session: Session) -> bool:
+    """Whether this service cuts a stream that fails, instead of saying why."""
+    return session.generation is not None and tolerates(session.generation, Tolerance.LOOK_BEFORE_STREAMING)
 
 
 def _check(session: Session, generation: Generation, question: Question) -> None:

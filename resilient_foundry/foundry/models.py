@@ -15,6 +15,7 @@ from typing import Literal
 
 from resilient_foundry.foundry import operations
 from resilient_foundry.foundry.asks import Story, enter, now, send
+from resilient_foundry.foundry.deviations import Tolerance, tolerates
 from resilient_foundry.foundry.errors import (
     FoundryError,
     LoadFailedError,
@@ -23,7 +24,6 @@ from resilient_foundry.foundry.errors import (
     ModelNotFoundError,
     ServiceFailedError,
 )
-from resilient_foundry.foundry.generations import Generation
 from resilient_foundry.foundry.occupancy import Use
 from resilient_foundry.foundry.payloads import LoadResult, ModelInfo
 from resilient_foundry.foundry.session import Session, generation_of
@@ -54,8 +54,8 @@ def loaded_models(session: Session) -> Story[list[str]]:
     return list((yield from send(operations.loaded_models(generation, patience=session.patience))))
 
 
-def missing_on_1(session: Session, key: str) -> Story[str | None]:
-    """Which models are loaded, in a few words, if this one is not among them on 1.x; None if it is, or nobody knows."""
+def missing(session: Session, key: str) -> Story[str | None]:
+    """Which models are loaded, in a few words, if this one is not among them; None if it is, or nobody knows."""
     loaded = yield from loaded_models(session)
     if not loaded:
         return "there are none"
@@ -72,7 +72,7 @@ def choose(session: Session, model: str | None) -> Story[Chosen]:
     generation = yield from generation_of(session)
     name = session.chosen(model)
     identity = session.aliases.get(name)
-    if identity is None and generation is Generation.ONE:
+    if identity is None and not tolerates(generation, Tolerance.LOAD_BY_ALIAS):
         return Chosen(name, frozenset({name}))
     if identity is None and ":" in name:
         identity = name
@@ -89,8 +89,8 @@ def load_model(session: Session, model: str | None) -> Story[LoadResult]:
     generation = yield from generation_of(session)
     name = session.chosen(model)
     started = yield from now()
-    if generation is Generation.ONE:
-        result = yield from _load_on_1(session, name)
+    if not tolerates(generation, Tolerance.LOAD_BY_ALIAS):
+        result = yield from _load_by_any_name(session, name)
     elif ":" in name or (yield from _exact(session, name)) is not None:
         result = yield from _load_by_id(session, name)
     else:
@@ -101,12 +101,13 @@ def load_model(session: Session, model: str | None) -> Story[LoadResult]:
 
 def load_needed(session: Session, key: str) -> Story[LoadResult]:
     """Have a model in memory that a call turned out to need, by the key of inference; nothing else stays there."""
-    if session.generation is Generation.ONE:
-        return (yield from _load_on_1(session, key))
+    generation = yield from generation_of(session)
+    if not tolerates(generation, Tolerance.LOAD_BY_ALIAS):
+        return (yield from _load_by_any_name(session, key))
     result = yield from _load_variant(session, key)
     if result.id != key and result.state == "loaded":
         with suppress(FoundryError):
-            yield from send(operations.unload(Generation.TWO, result.model, patience=session.patience))
+            yield from send(operations.unload(generation, result.model, patience=session.patience))
     return _as_asked(key, result)
 
 
@@ -124,13 +125,13 @@ def unload_model(session: Session, model: str | None, *, wait: float) -> Story[L
             "under a running answer corrupts the service; finish or close its streams first"
         )
     try:
-        if generation is Generation.ONE:
+        if not tolerates(generation, Tolerance.LOAD_BY_ALIAS):
             key = session.aliases.get(name, name)
-            was_loaded = _in_memory_on_1(key, names, loaded)
+            was_loaded = _in_memory(key, names, loaded)
             yield from send(operations.unload(generation, key, patience=session.patience))
             state: State = "unloaded" if was_loaded else "not_loaded"
         else:
-            state = yield from _unload_on_2(session, name, loaded)
+            state = yield from _unload_by_alias(session, name, loaded)
     finally:
         session.occupancy.leave(use)
     identity = _id_among(name, names, loaded)
@@ -143,34 +144,37 @@ def is_loaded(name: str, loaded: Iterable[str]) -> bool:
     return any(name in (one, one.partition(":")[0]) for one in loaded)
 
 
-def _load_on_1(session: Session, name: str) -> Story[LoadResult]:
-    """1.x answers every failed load with an empty 500, so what can be known is looked up before."""
+def _load_by_any_name(session: Session, name: str) -> Story[LoadResult]:
+    """Load where any name will do; where a load that fails gives no reason, what can be known is looked up before."""
+    generation = yield from generation_of(session)
     key = session.aliases.get(name, name)
-    loaded = yield from send(operations.loaded_models(Generation.ONE, patience=session.patience))
+    loaded = yield from send(operations.loaded_models(generation, patience=session.patience))
     known = yield from _on_disk(session)
-    names = _names_on_1(key, known)
-    if _in_memory_on_1(key, names, loaded):
+    names = _listed_names(key, known)
+    if _in_memory(key, names, loaded):
         return LoadResult("already_loaded", name, id=_id_among(key, names, loaded))
-    if known and _listed_on_1(key, known) is None:
+    looks = tolerates(generation, Tolerance.LOOK_BEFORE_LOADING)
+    if looks and known and _listed(key, known) is None:
         raise ModelNotCachedError(
             f"{name!r} is not among the models on the service's disk ({_few(m.alias or m.id for m in known)}): "
             "download it first, or check its name"
         )
-    yield from send(operations.load(Generation.ONE, key, patience=session.patience))
-    after = yield from send(operations.loaded_models(Generation.ONE, patience=session.patience))
+    yield from send(operations.load(generation, key, patience=session.patience))
+    after = yield from send(operations.loaded_models(generation, patience=session.patience))
     return LoadResult("loaded", name, id=_id_among(key, names, after))
 
 
 def _load_alias(session: Session, alias: str) -> Story[LoadResult]:
-    """Load by alias on 2.x, and learn which id the service took."""
+    """Load by alias, and learn which id the service took."""
+    generation = yield from generation_of(session)
     patience = session.patience
-    before = yield from send(operations.loaded_models(Generation.TWO, patience=patience))
+    before = yield from send(operations.loaded_models(generation, patience=patience))
     use = Use(frozenset({alias}))
     if not (yield from enter(use, patience)):
         raise ModelBusyError(f"{alias!r} is being unloaded by this client")
     try:
-        state = yield from send(operations.load(Generation.TWO, alias, patience=patience))
-        after = yield from send(operations.loaded_models(Generation.TWO, patience=patience))
+        state = yield from send(operations.load(generation, alias, patience=patience))
+        after = yield from send(operations.loaded_models(generation, patience=patience))
     except ModelNotFoundError as error:
         raise (yield from _unknown(session, alias, error)) from error
     finally:
@@ -191,8 +195,9 @@ def _load_by_id(session: Session, name: str) -> Story[LoadResult]:
 
 
 def _load_variant(session: Session, identity: str) -> Story[LoadResult]:
-    """2.x loads by alias alone, and picks the variant itself: the result says by which alias, and what it picked."""
-    loaded = yield from send(operations.loaded_models(Generation.TWO, patience=session.patience))
+    """Load an exact model where loading takes an alias and the service picks the variant: the result says both."""
+    generation = yield from generation_of(session)
+    loaded = yield from send(operations.loaded_models(generation, patience=session.patience))
     if identity in loaded:
         return LoadResult("already_loaded", identity, id=identity)
     alias = _alias_of(session, identity)
@@ -216,8 +221,9 @@ def _as_asked(identity: str, result: LoadResult) -> LoadResult:
     )
 
 
-def _unload_on_2(session: Session, name: str, loaded: Sequence[str]) -> Story[State]:
-    """2.x unloads by alias alone."""
+def _unload_by_alias(session: Session, name: str, loaded: Sequence[str]) -> Story[State]:
+    """Unload where that takes an alias."""
+    generation = yield from generation_of(session)
     identity = name if ":" in name else (yield from _exact(session, name))
     if identity is None:
         candidates = [name]
@@ -229,7 +235,7 @@ def _unload_on_2(session: Session, name: str, loaded: Sequence[str]) -> Story[St
     unknown: FoundryError | None = None
     for candidate in candidates:
         try:
-            state = yield from send(operations.unload(Generation.TWO, candidate, patience=session.patience))
+            state = yield from send(operations.unload(generation, candidate, patience=session.patience))
         except ModelNotFoundError as error:
             unknown = error
         else:
@@ -244,9 +250,10 @@ def _unload_on_2(session: Session, name: str, loaded: Sequence[str]) -> Story[St
 
 def _exact(session: Session, name: str) -> Story[str | None]:
     """The id, if this is the name of a model without its version, and no alias known to the caller."""
+    generation = yield from generation_of(session)
     if name in session.aliases:
         return None
-    models = yield from send(operations.list_models(Generation.TWO, patience=session.patience))
+    models = yield from send(operations.list_models(generation, patience=session.patience))
     versions = [model for model in models if model.name == name]
     newest = max(versions, key=lambda model: _number(model.version), default=None)
     return newest.id if newest else None
@@ -254,16 +261,18 @@ def _exact(session: Session, name: str) -> Story[str | None]:
 
 def _on_disk(session: Session) -> Story[tuple[ModelInfo, ...]]:
     """The downloaded models of 1.x; none where its catalog can't be reached (500)."""
+    generation = yield from generation_of(session)
     with suppress(ServiceFailedError):
-        return (yield from send(operations.list_models(Generation.ONE, patience=session.patience)))
+        return (yield from send(operations.list_models(generation, patience=session.patience)))
     return ()
 
 
 def _every_name(session: Session, name: str, loaded: Sequence[str]) -> Story[frozenset[str]]:
     """All names under which an answer of this client could run on the model."""
-    if session.generation is Generation.ONE:
+    generation = yield from generation_of(session)
+    if not tolerates(generation, Tolerance.LOAD_BY_ALIAS):
         known = yield from _on_disk(session)
-        names = _names_on_1(session.aliases.get(name, name), known) | {name}
+        names = _listed_names(session.aliases.get(name, name), known) | {name}
         return names | {one for one in loaded if one.partition(":")[0] in names}
     identity = session.aliases.get(name) or session.ids.get(name) or (name if ":" in name else None)
     identity = identity or (yield from _exact(session, name))
@@ -273,23 +282,24 @@ def _every_name(session: Session, name: str, loaded: Sequence[str]) -> Story[fro
     return frozenset({name, identity} | ({alias} if alias else set()))
 
 
-def _names_on_1(key: str, known: Iterable[ModelInfo]) -> frozenset[str]:
-    model = _listed_on_1(key, known)
+def _listed_names(key: str, known: Iterable[ModelInfo]) -> frozenset[str]:
+    model = _listed(key, known)
     return frozenset({key} | ({model.id, model.name, model.alias or model.name} if model else set()))
 
 
-def _listed_on_1(key: str, known: Iterable[ModelInfo]) -> ModelInfo | None:
+def _listed(key: str, known: Iterable[ModelInfo]) -> ModelInfo | None:
     """1.x lists the name and the alias of a model; an id is its name with a version."""
     return next((m for m in known if key in (m.id, m.alias) or key.partition(":")[0] == m.name), None)
 
 
-def _in_memory_on_1(key: str, names: Iterable[str], loaded: Sequence[str]) -> bool:
+def _in_memory(key: str, names: Iterable[str], loaded: Sequence[str]) -> bool:
     return key in loaded if ":" in key else any(is_loaded(one, loaded) for one in names)
 
 
 def _unknown(session: Session, name: str, error: FoundryError | None) -> Story[ModelNotFoundError]:
     """The error for an alias that the service does not know; an empty catalog is told apart."""
-    models = yield from send(operations.list_models(Generation.TWO, patience=session.patience))
+    generation = yield from generation_of(session)
+    models = yield from send(operations.list_models(generation, patience=session.patience))
     hint = (
         f"it has {_few(model.id for model in models)}; loading takes the alias of a model"
         if models

@@ -11,6 +11,7 @@ from resilient_foundry.call import CallOptions
 from resilient_foundry.foundry import markup, payloads
 from resilient_foundry.foundry.answers import error_of
 from resilient_foundry.foundry.asks import Operation, Reply
+from resilient_foundry.foundry.deviations import Tolerance, tolerates
 from resilient_foundry.foundry.errors import (
     FoundryError,
     InferenceError,
@@ -92,10 +93,10 @@ def chat(generation: Generation, body: Mapping[str, object], *, stream: bool, pa
     sent = dict(body)
     if stream:
         sent["stream"] = True  # 2.x takes nothing but a literal true
-        if generation is Generation.TWO:
+        if not tolerates(generation, Tolerance.ASK_NO_USAGE):
             sent["stream_options"] = {"include_usage": True}
     read = _reader(generation, payloads.read_chat)
-    capped = generation is Generation.ONE and "max_tokens" not in body
+    capped = "max_tokens" not in body
 
     def read_result(reply: Reply) -> ChatResult:
         return replace(settle(read(reply), generation, capped=capped), resilience=reply.resilience)
@@ -119,20 +120,18 @@ def embeddings(generation: Generation, model: str, texts: list[str], *, patience
 def settle(result: ChatResult, generation: Generation, *, capped: bool) -> ChatResult:
     """An answer as both generations should have given it.
 
-    An empty one is a space on 2.x; 1.x leaves thoughts and tool markup in the text, and says `stop` where its default
-    cap of 2048 tokens ended the answer.
+    `capped` says that the default cap of 2048 tokens stood for a limit. 2.x writes an empty answer as a space.
     """
     tokens = result.usage.completion_tokens if result.usage else None
     if result.content == " " and tokens == 0:
         result = replace(result, content="")
-    if generation is not Generation.ONE:
-        return result
-    said, thought = markup.part(result.content)
-    if result.tool_calls:
-        said = markup.without_tool_calls(said)
-    reasoning = thought if result.reasoning is None else result.reasoning
-    result = replace(result, content=said, reasoning=reasoning)
-    if capped and tokens == DEFAULT_CAP and result.finish_reason == "stop":
+    if tolerates(generation, Tolerance.PART_THOUGHTS):
+        said, thought = markup.part(result.content)
+        result = replace(result, content=said, reasoning=thought if result.reasoning is None else result.reasoning)
+    if result.tool_calls and tolerates(generation, Tolerance.PART_CALLS):
+        result = replace(result, content=markup.without_tool_calls(result.content))
+    names_the_cap = capped and tolerates(generation, Tolerance.NAME_THE_CAP)
+    if names_the_cap and tokens == DEFAULT_CAP and result.finish_reason == "stop":
         result = replace(result, finish_reason="length")
     return result
 

@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Literal, TypedDict, cast, get_args
 
+from resilient_foundry.foundry.deviations import Tolerance, refused, tolerates
 from resilient_foundry.foundry.errors import InvalidRequestError, UnsupportedError
 from resilient_foundry.foundry.generations import Generation
 from resilient_foundry.foundry.wire import mapping
@@ -63,6 +64,12 @@ _IGNORED = {
 }
 """Fields that both generations take and ignore."""
 _OURS = frozenset({"model", "messages", "stream", "stream_options"})
+_HINTS = {
+    "n": "n other than 1",
+    "seed": "seed; metadata={'random_seed': '7'} is what it knows",
+    "presence_penalty": "penalties other than 0",
+    "frequency_penalty": "penalties other than 0",
+}
 _NOT_EXTRA = _OURS | _KNOWN | {"max_completion_tokens"}
 """What `extra` can't hold: it would pass by the checks that keep these servers alive."""
 _WRAPPER = frozenset({"name", "schema", "strict", "description"})
@@ -84,7 +91,7 @@ def chat_body(
     _check_effort(given.get("reasoning_effort"))
     _drop_what_says_nothing(given)
     if "response_format" in given:
-        shape = _response_format(given.pop("response_format"))
+        shape = _response_format(generation, given.pop("response_format"))
         if shape is not None:
             given["response_format"] = shape
     if strict:
@@ -129,11 +136,12 @@ def embedding_inputs(texts: str | Sequence[str]) -> list[str]:
 
 
 def check_embedding_model(generation: Generation, model: str, *, force: bool) -> None:
-    """1.2.4 dies (SIGSEGV) when a chat model is asked for embeddings, so there the name must say what it is."""
-    if generation is Generation.ONE and not force and "embed" not in model.lower():
+    """Where a chat model asked for embeddings kills the server, the name must say that the model embeds."""
+    by_name = tolerates(generation, Tolerance.EMBED_BY_NAME)
+    if by_name and not force and "embed" not in model.lower():
         raise UnsupportedError(
-            f"{model!r} does not look like an embedding model, and a chat model asked for embeddings kills a 1.x "
-            "service; pass force=True if you know that it is one"
+            f"{model!r} does not look like an embedding model, and a chat model asked for embeddings kills a "
+            f"{generation.value} service; pass force=True if you know that it is one"
         )
 
 
@@ -276,21 +284,17 @@ def _check_tools(given: Mapping[str, object]) -> None:
 
 
 def _refuse_ignored(generation: Generation, given: Mapping[str, object], extra: Mapping[str, object]) -> None:
-    refused = [(name, f"{name}={given[name]!r}") for name in ("n",) if name in given]
-    refused += [(name, _IGNORED[name]) for name in sorted(_IGNORED.keys() & extra.keys())]
-    refused += [(name, "penalties other than 0") for name in ("presence_penalty", "frequency_penalty") if name in given]
-    if generation is Generation.ONE:
-        hint = "seed; metadata={'random_seed': '7'} is what it knows"
-        ignored = ("seed", "stop", "reasoning_effort", "response_format")
-        refused += [(name, hint if name == "seed" else name) for name in ignored if name in given]
-    if refused:
+    ignored = [*refused(generation), *sorted(_IGNORED)]
+    named = next((name for name in ignored if name in given or name in extra), None)
+    if named is not None:
+        hint = _HINTS.get(named) or _IGNORED.get(named) or named
         raise UnsupportedError(
-            f"Foundry Local {generation.value} does not support {refused[0][1]}; strict=False sends it all the same"
+            f"Foundry Local {generation.value} does not support {hint}; strict=False sends it all the same"
         )
 
 
-def _response_format(shape: object) -> Mapping[str, object] | None:
-    """As 2.x wants it: the bare schema, without OpenAI's wrapper, which 2.x would take for the schema itself."""
+def _response_format(generation: Generation, shape: object) -> Mapping[str, object] | None:
+    """Without OpenAI's wrapper around a schema where it would be taken for the schema itself."""
     fields = mapping(shape)
     if fields is None or not isinstance(fields.get("type"), str):
         raise InvalidRequestError("response_format is a dict with a 'type'")
@@ -299,7 +303,8 @@ def _response_format(shape: object) -> Mapping[str, object] | None:
     if fields["type"] != "json_schema":
         return fields
     schema = mapping(fields.get("json_schema"))
-    if schema is not None and "schema" in schema and set(schema) <= _WRAPPER:
+    is_wrapped = schema is not None and "schema" in schema and set(schema) <= _WRAPPER
+    if schema is not None and is_wrapped and tolerates(generation, Tolerance.UNWRAP_SCHEMAS):
         schema = mapping(schema["schema"])
     if schema is None:
         raise InvalidRequestError("response_format of type json_schema needs the schema, a dict, in json_schema")
