@@ -32,6 +32,7 @@ def leave(session: Session, after: int) -> None:
 
 def unloaded(session: Session) -> Answer:
     """What the server says to unloading the model, once it can, or after a second."""
+    session.pause(PAUSE)
     answer = session.get(f"/models/unload/{session.alias('endless')}")
     for _ in range(LOOKS):
         if answer.code == 200:

@@ -235,7 +235,7 @@ def a_message_leaks_no_source_line(session: Session) -> None:
 @contract(MUST, needs="chat")
 def an_error_keeps_the_connection(session: Session) -> None:
     """A refused request costs no connection: the next one goes over the same."""
-    first = refused(session.post(CHAT, json=ask(session, max_tokens=0)), 400)
+    first = refused(session.post(CHAT, json=ask(session, model="no-such-model:1")), 400, 404)
     second = session.get("/status").status(200)
     same = first.exchange.connection == second.exchange.connection
     second.holds(same, "the connection was closed after an error")
