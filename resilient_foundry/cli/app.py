@@ -16,6 +16,7 @@ import typer
 from resilient_foundry._extras import MissingExtraError
 from resilient_foundry.cli import chat as chatting
 from resilient_foundry.cli import demo as demonstration
+from resilient_foundry.cli import drift as drifting
 from resilient_foundry.cli import models as managing
 from resilient_foundry.cli import record as recording
 from resilient_foundry.cli import serve as serving
@@ -233,6 +234,24 @@ def record(
             as_json=json,
         )
     )
+
+
+@app.command()
+def drift(
+    before: Annotated[str, typer.Argument(metavar="A", help="What the client was built on: version, folder or URL.")],
+    after: Annotated[str, typer.Argument(metavar="B", help="What it is to meet: version, folder or URL.")],
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="AREA", help="verdicts, answers, shapes, streams, framing or headers; more than once."),
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--contracts", metavar="FOLDER", help="Other contracts than those provided.")
+    ] = None,
+    *,
+    json: Json = False,
+) -> None:
+    """Say what is otherwise in B than in A; exit 3 where it breaks a client of A."""
+    raise typer.Exit(drifting.run(before, after, only=only or (), contracts=folder, as_json=json))
 
 
 def run() -> int:
