@@ -171,6 +171,8 @@ def takes_or_refuses_tokens(session: Session) -> None:
     answer = _embed(session, [1, 2, 3]).status(200, 400)
     if answer.code == 400:
         answer.refused(400)
+    else:
+        _vectors(answer)
 
 
 @contract(SHOULD)

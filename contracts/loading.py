@@ -167,11 +167,12 @@ def one_of_many_loads_says_that_it_loaded(session: Session) -> None:
 def others_are_served_meanwhile(session: Session) -> None:
     """A chat with one model is answered while another model is loaded."""
     with _unloaded(session):
-        for answer in session.together(
+        loaded, answer = session.together(
             lambda: _load(session, session.alias(_PART)),
             lambda: session.post("/v1/chat/completions", json=_chat(session, "chat")),
-        ):
-            answer.status(200)
+        )
+        loaded.status(200)
+        answer.status(200).has({"choices": [dict]})
 
 
 @contract(MUST, needs=[OWN, _PART])
@@ -179,7 +180,7 @@ def answers_as_soon_as_it_has_loaded(session: Session) -> None:
     """A model that was unloaded and loaded again answers the first chat after it."""
     with _unloaded(session):
         _load(session, session.alias(_PART)).status(200)
-        session.post("/v1/chat/completions", json=_chat(session)).status(200)
+        session.post("/v1/chat/completions", json=_chat(session)).status(200).has({"choices": [dict]})
 
 
 @contract(MUST, needs=[OWN, _PART])
@@ -265,7 +266,7 @@ def survives_an_unload_while_it_streams(session: Session) -> None:
         stream.answer.status(200)
         _unload(session, session.alias("slow"))
         stream.rest()
-    session.get("/status").status(200)
+    session.get("/status").status(200).has({"endpoints": each(str, least=1)})
 
 
 @contract(SHOULD, needs=[ALONE, "slow"])

@@ -43,13 +43,14 @@ def answers_while_it_generates(session: Session) -> None:
         "messages": [{"role": "user", "content": "What is resilience?"}],
         "max_tokens": 64,
     }
-    looks = session.together(
+    *answers, look = session.together(
         lambda: session.post("/v1/chat/completions", json=chat),
         lambda: session.post("/v1/chat/completions", json=chat),
         lambda: session.get("/status", read=_PATIENT_SECONDS),
     )
-    for look in looks:
-        look.status(200)
+    for answer in answers:
+        answer.status(200).has({"choices": [dict]})
+    look.status(200).has({"endpoints": each(str, least=1)})
 
 
 @contract(MAY)
