@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import ssl
 import sys
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final, Protocol, Self
 
@@ -151,7 +153,7 @@ class Live:
     def open(self, contract: Contract) -> Generator[Opened]:
         """A connection of its own for each contract."""
         del contract
-        with httpx.HTTPTransport() as transport:
+        with _transport() as transport:
             yield Opened(transport, self.url, time.monotonic, self._models)
 
 
@@ -186,13 +188,13 @@ class Started:
     def open(self, contract: Contract) -> Generator[Opened]:
         """A connection of its own for each contract, and a process where it asks for one."""
         if ALONE in contract.needs:
-            with self._make() as alone, httpx.HTTPTransport() as transport:
+            with self._make() as alone, _transport() as transport:
                 yield Opened(transport, alone.url, time.monotonic, _served())
             return
         if not _answers(self._local.url):
             self._local.close()
             self._local.start()
-        with httpx.HTTPTransport() as transport:
+        with _transport() as transport:
             yield Opened(transport, self._local.url, time.monotonic, _served())
 
     def _make(self) -> LocalRuntime:
@@ -228,9 +230,19 @@ def _look(url: str) -> tuple[Generation, list[str]]:
         ) from error
 
 
+def _transport() -> httpx.HTTPTransport:
+    return httpx.HTTPTransport(verify=_tls())
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """Made once: reading the certificates of the world takes longer than most contracts, and hardly any needs them."""
+    return httpx.create_ssl_context()
+
+
 def _answers(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/status", timeout=_STATUS_SECONDS, trust_env=False).is_success
+        return httpx.get(f"{url}/status", timeout=_STATUS_SECONDS, trust_env=False, verify=_tls()).is_success
     except httpx.TransportError:
         return False
 
