@@ -13,7 +13,7 @@ from resilient_foundry.harness import MAY, MUST, SHOULD, Answer, Session, contra
 
 CHAT: Final = "/v1/chat/completions"
 JSON: Final = {"content-type": "application/json"}
-MEGABYTE: Final = 1_000_000
+HUNDRED_KILOBYTES: Final = 100_000
 
 
 def body(session: Session, **fields: object) -> bytes:
@@ -84,8 +84,8 @@ def a_head_that_is_too_long_harms_nobody_else(session: Session) -> None:
 
 @contract(MUST, needs="chat")
 def a_big_body_is_read(session: Session) -> None:
-    """A body of a megabyte is read whole: what is too much for the model is refused in words, or cut by it."""
-    padded = b" " * MEGABYTE + body(session)
+    """A body of a hundred kilobytes is read whole: what is too much for the model is refused in words, or cut by it."""
+    padded = b" " * HUNDRED_KILOBYTES + body(session)
     session.post(CHAT, content=padded, headers=JSON).status(200)
 
 
