@@ -19,7 +19,8 @@
     const other = shown();
     if (other && other !== dialog) { returning = true; other.close(); returning = false; }
     if (!dialog || !panel.matches(".panel")) return;
-    for (const each of every(".panel", dialog)) each.classList.toggle("shown", each === panel);
+    for (const each of every(".panel.shown")) each.classList.remove("shown");
+    panel.classList.add("shown");
     // What stands on the page elsewhere is not written twice.
     for (const each of every("[data-same]", panel)) {
       each.replaceChildren(...document.getElementById(each.dataset.same).cloneNode(true).childNodes);

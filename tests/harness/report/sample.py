@@ -65,7 +65,8 @@ def streamed(
 
 def whole(count: int = 6, **more: object) -> tuple[bytes, ...]:
     """A stream as it ought to be."""
-    finish = event(choices=[{"index": 0, "delta": {}, "finish_reason": "stop"}], **more)
+    delta: dict[str, str] = {}
+    finish = event(choices=[{"index": 0, "delta": delta, "finish_reason": "stop"}], **more)
     return (*(words(f"word {place} ", **more) for place in range(count)), finish, b"data: [DONE]\n\n")
 
 
