@@ -77,7 +77,7 @@ def _name(path: Path) -> str:
 
 
 def _say(recorded: Recorded) -> None:
-    if recorded.outcome is not None and recorded.outcome.verdict is Verdict.OUTSIDE:
+    if recorded.fate is Fate.UNCHANGED or (recorded.outcome and recorded.outcome.verdict is Verdict.OUTSIDE):
         return  # counted at the end
     text = f"{recorded.fate.value:<10} {_name(recorded.path)}"
     say(f"{text}  {recorded.reason}" if recorded.reason else text, style=_STYLES.get(recorded.fate, "dim"))

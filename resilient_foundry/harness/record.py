@@ -16,7 +16,7 @@ from resilient_foundry.harness.contract import Contract
 from resilient_foundry.harness.subject import Subject, Taped
 from resilient_foundry.harness.tapes import Tape, TapeError
 from resilient_foundry.harness.tapes.hygiene import problems
-from resilient_foundry.harness.tapes.normalise import normalise, timeless, without_chance
+from resilient_foundry.harness.tapes.normalise import normalise, structure, without_chance
 from resilient_foundry.harness.verdict import Outcome, Runtime
 from resilient_foundry.harness.verify import outside_of, run
 
@@ -133,7 +133,7 @@ def _fate(path: Path, tape: Tape) -> Fate:
         return Fate.NEW
     except TapeError:
         return Fate.CHANGED
-    same = timeless(old.exchanges) == timeless(tape.exchanges)
+    same = structure(old.exchanges) == structure(tape.exchanges)
     return Fate.UNCHANGED if same and _origin(old) == _origin(tape) else Fate.CHANGED
 
 

@@ -26,9 +26,9 @@ from resilient_foundry.harness.evidence import COMPLETE, Headers
 from resilient_foundry.harness.tapes.normalise import REQUEST_HEADERS, RESPONSE_HEADERS, normalise
 from resilient_foundry.harness.tapes.tape import Tape, TapeError
 
-LARGEST_TAPE: Final = 64_000
+LARGEST_TAPE: Final = 200_000
 """Bytes. What is longer is no evidence that anybody reads."""
-LARGEST_FOLDER: Final = 4_000_000
+LARGEST_FOLDER: Final = 8_000_000
 """Bytes of all tapes together."""
 PROVENANCE: Final = ("contract", "day", "platform", "product", "recorder", "version")
 """What every tape says of itself."""

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from itertools import count
 from typing import Final
 
-from resilient_foundry.harness.evidence import Chunk, Ended, Exchange, Headers, Request, Response
+from resilient_foundry.harness.evidence import ABANDONED, Chunk, Ended, Exchange, Headers, Request, Response
 from resilient_foundry.harness.tapes.tape import HOST
 
 REQUEST_HEADERS: Final = frozenset(
@@ -139,18 +139,25 @@ def normalise(exchanges: Sequence[Exchange]) -> tuple[Exchange, ...]:
     )
 
 
-def timeless(exchanges: Iterable[Exchange]) -> tuple[Exchange, ...]:
-    """The exchanges without their times and the edges of their chunks: what two recordings must have in common."""
+def structure(exchanges: Iterable[Exchange]) -> tuple[Exchange, ...]:
+    """The exchanges without times, the edges of chunks, who shared a connection, and what came before a client left.
+
+    Two recordings of the same thing have it in common.
+    """
     return tuple(
-        replace(
-            each,
-            ended=replace(each.ended, at=0.0),
-            response=None
-            if each.response is None
-            else replace(each.response, at=0.0, chunks=(Chunk(0.0, each.response.body),)),
+        Exchange(
+            each.request,
+            None if each.response is None else replace(each.response, at=0.0, chunks=_whole(each)),
+            replace(each.ended, at=0.0),
         )
         for each in exchanges
     )
+
+
+def _whole(exchange: Exchange) -> tuple[Chunk, ...]:
+    if exchange.response is None or exchange.ended.how == ABANDONED:
+        return ()
+    return (Chunk(0.0, exchange.response.body),)
 
 
 def without_chance(text: str) -> str:

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, urlsplit
 import httpx
 
 from resilient_foundry._transports.library import library
-from resilient_foundry.harness.evidence import ABANDONED, COMPLETE, Chunk, Exchange, Request, Response
+from resilient_foundry.harness.evidence import ABANDONED, COMPLETE, Chunk, Ended, Exchange, Request, Response
 from resilient_foundry.harness.shapes import differences
 from resilient_foundry.testing import VirtualTime
 
@@ -125,7 +125,7 @@ class _Player:
         answer, ended = exchange.response, exchange.ended
         if answer is None:
             limit = limits.get(_PHASES.get(ended.how, "read"))
-            yield from self._wait(ended.at, limit)
+            yield from self._wait(ended.at, limit, _says_of_silence(ended))
             raise getattr(self._module, _error(ended.how))(ended.says)
         yield from self._wait(answer.at, limits.get("read"))
         return self._module.Response(
@@ -154,14 +154,14 @@ class _Player:
             raise UnansweredError(
                 f"{exchange.request} was left by the client after {len(answer.body)} bytes, and more is asked for now"
             )
-        yield from self._wait(ended.at - at, limit)
+        yield from self._wait(ended.at - at, limit, _says_of_silence(ended))
         if ended.how != COMPLETE:
             raise getattr(self._module, ended.how)(ended.says)
 
-    def _wait(self, seconds: float, limit: float | None) -> Iterator[_Seconds]:
+    def _wait(self, seconds: float, limit: float | None, says: str = "") -> Iterator[_Seconds]:
         if limit is not None and seconds > limit:
             yield _Seconds(limit)
-            raise self._module.ReadTimeout(f"nothing came for {limit:g} s")
+            raise self._module.ReadTimeout(says or f"nothing came for {limit:g} s")
         if seconds > 0:
             yield _Seconds(seconds)
 
@@ -213,6 +213,11 @@ def _error(how: str) -> str:
     return "ReadTimeout" if how == ABANDONED else how
 
 
+def _says_of_silence(ended: Ended) -> str:
+    """What was said when the limit of the recording was over: that of the replay is mostly the same one."""
+    return ended.says if ended.how == "ReadTimeout" else ""
+
+
 def _key(request: Request) -> object:
     parts = urlsplit(request.path)
     return request.method, parts.path, sorted(parse_qsl(parts.query, keep_blank_values=True)), _canonical(request.body)
@@ -221,7 +226,7 @@ def _key(request: Request) -> object:
 def _canonical(body: bytes) -> object:
     try:
         return json.dumps(json.loads(body), sort_keys=True)
-    except ValueError:
+    except (ValueError, RecursionError):  # no JSON, or nested too deep to be read: the bytes themselves
         return body
 
 
@@ -236,5 +241,5 @@ def _difference(request: Request, nearest: Request) -> list[str]:
     try:
         found = list(differences(json.loads(request.body), json.loads(nearest.body), "body"))
         return found or ["the body holds more"]
-    except ValueError:
+    except (ValueError, RecursionError):
         return [f"a body of {len(request.body)} bytes, not of {len(nearest.body)}"]
