@@ -85,14 +85,14 @@ def holds_only_documented_fields(session: Session) -> None:
 def accepts_any_text(session: Session) -> None:
     """Whatever is text may be said to a model: every script, emoji, control characters."""
     text = session.vary("naïve café, 東京, 👋🏽, \u202eright to left, \ttab, \x00 and \x1b", texts)
-    chat(session, messages=[user(text)], max_tokens=1).status(200)
+    message(chat(session, messages=[user(text)], max_tokens=1))
 
 
 @contract(MUST, needs="chat")
 def accepts_a_conversation(session: Session) -> None:
     """Earlier turns may be sent along: user and assistant, in turn."""
     earlier = [user("What is two and two?"), {"role": "assistant", "content": session.vary("Four.", texts)}]
-    chat(session, messages=[*earlier, user("And three more?")], max_tokens=1).status(200)
+    message(chat(session, messages=[*earlier, user("And three more?")], max_tokens=1))
 
 
 @contract(MUST, needs="chat")
@@ -100,28 +100,28 @@ def accepts_instructions(session: Session) -> None:
     """The first message may tell the model how to behave; its role is "system", or "developer" with newer clients."""
     role = session.vary("developer", st.sampled_from(["system", "developer"]))
     instruction = {"role": role, "content": session.vary("Be brief.", texts)}
-    chat(session, messages=[instruction, user("Hello")], max_tokens=1).status(200)
+    message(chat(session, messages=[instruction, user("Hello")], max_tokens=1))
 
 
 @contract(SHOULD, needs="chat")
 def accepts_content_in_parts(session: Session) -> None:
     """The content of a message may be a list of parts of text."""
     content = session.vary([{"type": "text", "text": "What is"}, {"type": "text", "text": " resilience?"}], parts)
-    chat(session, messages=[user(content)], max_tokens=1).status(200)
+    message(chat(session, messages=[user(content)], max_tokens=1))
 
 
 @contract(SHOULD, needs="chat")
 def accepts_the_name_of_a_speaker(session: Session) -> None:
     """A message may name who says it."""
     name = session.vary("ada", st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True))
-    chat(session, messages=[{**user("Hello"), "name": name}], max_tokens=1).status(200)
+    message(chat(session, messages=[{**user("Hello"), "name": name}], max_tokens=1))
 
 
 @contract(SHOULD, needs="chat")
 def accepts_fields_that_it_does_not_know(session: Session) -> None:
     """What a server has no use for, it passes over: clients are newer than servers."""
     unused: dict[str, Json] = {"user": "ada", "store": False, "service_tier": "auto", "verbosity": "low"}
-    chat(session, max_tokens=1, **session.vary(unused, st.fixed_dictionaries({"future_field": texts()}))).status(200)
+    message(chat(session, max_tokens=1, **session.vary(unused, st.fixed_dictionaries({"future_field": texts()}))))
 
 
 @contract(SHOULD, needs="chat")

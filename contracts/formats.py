@@ -5,7 +5,7 @@ import json
 from hypothesis import strategies as st
 
 from resilient_foundry.harness import MAY, MUST, SHOULD, Answer, Session, contract
-from resilient_foundry.harness.conversations import chat, heard, question, said, streamed
+from resilient_foundry.harness.conversations import chat, heard, message, question, said, streamed
 
 _SCHEMA = {
     "type": "object",
@@ -21,7 +21,7 @@ _AS_FOUNDRY = {"type": "json_schema", "json_schema": _SCHEMA}
 @contract(MUST, needs="chat")
 def takes_text(session: Session) -> None:
     """`text`, which is what there is without a format, may be asked for."""
-    chat(session, messages=question(session), max_tokens=4, response_format={"type": "text"}).status(200)
+    message(chat(session, messages=question(session), max_tokens=4, response_format={"type": "text"}))
 
 
 @contract(MUST, needs="json-text")

@@ -11,6 +11,7 @@ from resilient_foundry.harness.conversations import (
     finish,
     fractions,
     heard,
+    message,
     question,
     said,
     streamed,
@@ -53,7 +54,7 @@ def refuses_max_tokens_that_it_cannot_count(session: Session) -> None:
 def temperature_may_be_set(session: Session) -> None:
     """Temperatures from 0 to 2 are accepted."""
     temperature = session.vary(0.7, lambda: fractions(0, 2))
-    chat(session, messages=question(session), max_tokens=8, temperature=temperature).status(200)
+    message(chat(session, messages=question(session), max_tokens=8, temperature=temperature))
 
 
 @contract(MUST, needs="chat")
@@ -75,7 +76,7 @@ def refuses_a_temperature_of_another_type(session: Session) -> None:
 def top_p_may_be_set(session: Session) -> None:
     """A `top_p` of more than 0 and up to 1 is accepted."""
     top_p = session.vary(0.9, lambda: fractions(0.125, 1))
-    chat(session, messages=question(session), max_tokens=8, top_p=top_p).status(200)
+    message(chat(session, messages=question(session), max_tokens=8, top_p=top_p))
 
 
 @contract(SHOULD, needs="endless")
@@ -150,7 +151,7 @@ def penalties_of_nothing_are_accepted(session: Session) -> None:
 def penalties_are_accepted(session: Session) -> None:
     """`presence_penalty` and `frequency_penalty` up to 2 are accepted, as OpenAI's reference has them."""
     penalty = session.vary(0.5, lambda: fractions(0.25, 2))
-    chat(session, max_tokens=8, presence_penalty=penalty, frequency_penalty=penalty).status(200)
+    message(chat(session, max_tokens=8, presence_penalty=penalty, frequency_penalty=penalty))
 
 
 @contract(SHOULD, needs="chat")

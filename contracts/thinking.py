@@ -72,7 +72,7 @@ def thinking_is_counted(session: Session) -> None:
 def takes_an_effort(session: Session) -> None:
     """How much a model is to think may be said."""
     effort = session.vary("low", st.sampled_from(_EFFORTS))
-    chat(session, "thinking", reasoning_effort=effort).status(200)
+    message(chat(session, "thinking", reasoning_effort=effort))
 
 
 @contract(SHOULD, needs="thinking")
@@ -93,4 +93,4 @@ def a_model_that_is_told_not_to_think_and_does_is_no_trouble(session: Session) -
 def earlier_thoughts_may_be_sent_along(session: Session) -> None:
     """A message of the assistant may be sent back as it came, with what it thought."""
     earlier = {"role": "assistant", "content": _ANSWER, "reasoning_content": _THOUGHT}
-    chat(session, "thinking", messages=[user("Two and two?"), earlier, user("Are you sure?")]).status(200)
+    message(chat(session, "thinking", messages=[user("Two and two?"), earlier, user("Are you sure?")]))

@@ -191,7 +191,7 @@ def results_may_be_told(session: Session) -> None:
     }
     result = {"role": "tool", "tool_call_id": "call_1", "content": session.vary("Snow", st.text(min_size=1))}
     messages = [user("What is the weather in Oslo?"), called, result]
-    chat(session, "tool-call", messages=messages, tools=[_WEATHER]).status(200)
+    message(chat(session, "tool-call", messages=messages, tools=[_WEATHER]))
 
 
 @contract(SHOULD, needs="tool-call")
@@ -217,7 +217,7 @@ def refuses_two_tools_of_one_name(session: Session) -> None:
 def takes_strict_tools(session: Session) -> None:
     """A function may be marked `strict`, as OpenAI's own library does for every function that it describes."""
     strict = {**_WEATHER, "function": {**_WEATHER["function"], "strict": True}}
-    chat(session, "tool-call", tools=[strict], max_tokens=_ENOUGH).status(200)
+    message(chat(session, "tool-call", tools=[strict], max_tokens=_ENOUGH))
 
 
 @contract(SHOULD, needs="json-text")

@@ -85,7 +85,7 @@ def finish(answer: Answer) -> Json:
 
 def chunks(answer: Answer) -> list[Mapping[str, Json]]:
     """The events of a stream as JSON, without the last word [DONE]."""
-    answer.status(200).media("text/event-stream")
+    answer.status(200).media("text/event-stream").holds(answer.events, "the stream has no events")
     found: list[Mapping[str, Json]] = []
     for place, event in enumerate(answer.events):
         if event.data.strip() == "[DONE]":
