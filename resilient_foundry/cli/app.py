@@ -17,6 +17,7 @@ from resilient_foundry._extras import MissingExtraError
 from resilient_foundry.cli import chat as chatting
 from resilient_foundry.cli import demo as demonstration
 from resilient_foundry.cli import drift as drifting
+from resilient_foundry.cli import matrix as comparing
 from resilient_foundry.cli import models as managing
 from resilient_foundry.cli import record as recording
 from resilient_foundry.cli import serve as serving
@@ -234,6 +235,49 @@ def record(
             as_json=json,
         )
     )
+
+
+@app.command()
+def matrix(
+    contracts: Annotated[
+        list[str] | None, typer.Argument(metavar="CONTRACTS", help="Beginnings of names, such as chat; else all.")
+    ] = None,
+    runtimes: Annotated[
+        list[str] | None,
+        typer.Option(metavar="VERSIONS", help="Which, with commas between or more than once; else all."),
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write it as a page, each verdict with evidence.")
+    ] = None,
+    markdown: Annotated[Path | None, typer.Option(metavar="FILE", help="Write it as Markdown.")] = None,
+    tapes: Annotated[
+        Path | None, typer.Option("--tapes", metavar="FOLDER", help="Other tapes than those provided.")
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--contracts", metavar="FOLDER", help="Other contracts than those provided.")
+    ] = None,
+    *,
+    live: Annotated[
+        bool, typer.Option("--live", help="Start the runtimes, each in an environment made for it, in place of tapes.")
+    ] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Make the environments anew.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Show the contracts that every runtime keeps as well.")] = False,
+    json: Json = False,
+) -> None:
+    """Show contracts against runtimes: what each keeps, and how they differ."""
+    asked = comparing.Asked(
+        only=contracts or (),
+        runtimes=runtimes or (),
+        live=live,
+        fresh=fresh,
+        every=every,
+        contracts=folder,
+        tapes=tapes,
+        html=html,
+        markdown=markdown,
+        as_json=json,
+    )
+    raise typer.Exit(comparing.run(asked))
 
 
 @app.command()
