@@ -83,7 +83,7 @@ def differences(before: Lattice, after: Lattice) -> Iterator[tuple[Grade, str]]:
         if before.words(path) and new:
             yield Grade.SUSPICIOUS, f"{_shown(path)} may be {_listed(map(repr, sorted(new)))}, which it never was"
     for path in after.paths:
-        if path not in before and path[:-1] in before and path[-1] != _ITEMS:
+        if path and path not in before and path[-1] != _ITEMS and "object" in before.types(path[:-1]):
             yield Grade.COMPATIBLE, f"{_shown(path)} is new"
 
 
