@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 from collections import Counter
 from collections.abc import Generator
@@ -14,8 +15,8 @@ from resilient_foundry._transports.body import Body, openings, settle_the_lost
 from resilient_foundry.events import Outcome
 from resilient_foundry.holders import all_of, holders
 
-_OURS = Path(__file__).parent
-_CLIENTS = ("httpx", "httpx2")
+_OURS = str(Path(__file__).parent) + os.sep
+_NOT_THE_CALLERS = frozenset({"httpx", "httpx2", "contextlib.py"})
 
 
 class LeakError(AssertionError):
@@ -86,8 +87,8 @@ def _held() -> Counter[str]:
 
 def _asked_at() -> str:
     """The innermost line that is neither ours nor the client's."""
-    for frame in reversed(traceback.extract_stack()):
-        path = Path(frame.filename)
-        if _OURS not in path.parents and not any(part in _CLIENTS or part == "contextlib.py" for part in path.parts):
-            return f"{path.name}:{frame.lineno}"
+    for frame, line in traceback.walk_stack(None):  # as far as needed, and no source is read: there are many answers
+        file = frame.f_code.co_filename
+        if not file.startswith(_OURS) and _NOT_THE_CALLERS.isdisjoint(file.replace("\\", "/").split("/")):
+            return f"{Path(file).name}:{line}"
     return "an unknown line"
