@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
+from itertools import accumulate
 from typing import Any, Final
 
 from resilient_foundry._extras import require
@@ -22,6 +23,7 @@ from resilient_foundry.harness.verdict import Outcome, Verdict, Verification
 _MOST_EXCHANGES: Final = 24  # of one contract that are shown
 _MOST_HEADERS: Final = 40
 _LONGEST_HEADER: Final = 400
+_LEAST: Final = 2.0  # percent of a bar
 _WORTH: Final = 120  # characters that are worth not to be written again
 _ORDER: Final = (
     Verdict.HELD,
@@ -87,6 +89,18 @@ class Tally:
     counts: tuple[tuple[Named, int], ...]
     held: int
     asked: int
+
+    @property
+    def bar(self) -> tuple[tuple[str, float, float], ...]:
+        """The parts of a bar that is 100 wide: verdict, place and width, of which the least can still be seen."""
+        every = sum(count for _, count in self.counts)
+        widths = [max(count / every * 100, _LEAST) for _, count in self.counts]
+        edges = accumulate(widths, initial=0.0)
+        scale = 100 / sum(widths)
+        return tuple(
+            (verdict.slug, round(at * scale, 2), round(width * scale, 2))
+            for (verdict, _), at, width in zip(self.counts, edges, widths, strict=False)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,10 +217,8 @@ def _stands(verification: Verification) -> tuple[str, str]:
     if failures := len(verification.failures):
         return "fixed", f"{failures} {'line' if failures == 1 else 'lines'} of the ledger or tapes out of date"
     if deviating := count[Verdict.DEVIATES]:
-        return (
-            "deviates",
-            f"Every MUST holds but {deviating}, {'a deviation' if deviating == 1 else 'deviations'} known",
-        )
+        words = "deviates" if deviating == 1 else "deviate"
+        return "deviates", f"No MUST is broken; {deviating} {words}, as is known"
     if not count[Verdict.HELD]:
         return "not-exercised", "No MUST was exercised"
     return "held", "Every MUST holds"

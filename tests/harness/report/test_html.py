@@ -159,6 +159,16 @@ def test_the_headline_says_what_matters(outcomes: tuple[Outcome, ...], headline:
     assert headline in page([Verification(Runtime("p", "1"), outcomes, "live")])
 
 
+def test_a_bar_shows_the_one_that_broke_among_hundreds() -> None:
+    """It is what somebody looks for."""
+    outcomes = (*(held(f"a.b{n}") for n in range(400)), Outcome(promise("a.c"), Verdict.BROKEN, "It is."))
+    written = page([Verification(Runtime("p", "1"), outcomes, "live")])
+    parts = re.findall(r'<rect class="(held|broken)" x="([\d.]+)" width="([\d.]+)"', written)
+    assert [name for name, _, _ in parts] == ["held", "broken"]
+    assert float(parts[1][2]) > 1.5
+    assert sum(float(width) for _, _, width in parts) == pytest.approx(100, abs=0.1)
+
+
 def test_the_same_runtime_may_be_asked_in_two_ways() -> None:
     """Its tape and the live server stand side by side."""
     written = page([new(), replace(new(), way="live"), replace(new(), way="live")])
