@@ -56,7 +56,9 @@ def _handed_over(run: Run, said: list[Reading]) -> Iterator[str]:
     """The pieces are the beginning of what was sent, and all of it but where the caller left."""
     sent = said[-1].pieces
     if tuple(run.pieces) != sent[: len(run.pieces)]:
-        place = next((k for k, (one, other) in enumerate(zip(run.pieces, sent, strict=False)) if one != other), len(sent))
+        place = next(
+            (k for k, (one, other) in enumerate(zip(run.pieces, sent, strict=False)) if one != other), len(sent)
+        )
         yield f"piece {place} is {_at(run.pieces, place)!r}, and what was sent is {_at(sent, place)!r}"
     elif len(run.pieces) < len(sent) and run.ending is not Ending.CANCELLED and not said[-1].may_time_out:
         yield f"it handed over {len(run.pieces)} of the {len(sent)} pieces that came"
@@ -131,11 +133,7 @@ def _counted(run: Run, said: list[Reading]) -> Iterator[str]:
 
 
 def _is_held_against(reading: Reading) -> bool:
-    return (
-        reading.end is End.FAILED
-        and reading.blame in {Blame.NETWORK, Blame.SERVER}
-        and not _is_no_word(reading)
-    )
+    return reading.end is End.FAILED and reading.blame in {Blame.NETWORK, Blame.SERVER} and not _is_no_word(reading)
 
 
 def _is_no_word(reading: Reading) -> bool:

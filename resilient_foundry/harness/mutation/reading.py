@@ -16,7 +16,7 @@ CAP: Final = 1 << 20
 """Bytes of an event that the client holds."""
 IMPATIENCE: Final = 500.0
 """Seconds of silence that our client waits out nowhere."""
-_LINE = re.compile(rb"([^\r\n]*)(\r\n|\r|\n)")
+_LINE_END = re.compile(rb"\r\n|\r|\n")
 
 
 class End(Enum):
@@ -168,13 +168,13 @@ def _events(body: bytes) -> tuple[list[_Said], int | None]:
     found: list[_Said] = []
     data: list[str] = []
     kind, held, end = "", 0, start
-    for line in _LINE.finditer(body, start):
-        raw, end = line[1], line.end()
+    for line_end in _LINE_END.finditer(body, start):
+        begin, end, raw = end, line_end.end(), body[end : line_end.start()]
         if held + len(raw) > CAP:
-            return found, line.start() + CAP - held
+            return found, begin + CAP - held
         if not raw:
             if data:
-                found.append(_Said(line.start(2) + 1, "\n".join(data), kind or "message"))
+                found.append(_Said(line_end.start() + 1, "\n".join(data), kind or "message"))
             data, kind, held = [], "", 0
             continue
         name, _, value = raw.decode("utf-8", "replace").partition(":")
@@ -207,7 +207,9 @@ def _brings(said: Mapping[str, Any]) -> bool:
     """Anything that is content to those who hold a stream until there is some: tool calls, or usage alone."""
     if not said.get("choices"):
         return bool(said.get("usage")) or "choices" not in said
-    return any(value for choice in _choices(said) for name, value in (choice.get("delta") or {}).items() if name != "role")
+    return any(
+        value for choice in _choices(said) for name, value in (choice.get("delta") or {}).items() if name != "role"
+    )
 
 
 def _blame_of(error: object) -> Blame:

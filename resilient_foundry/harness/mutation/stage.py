@@ -47,6 +47,9 @@ class Way:
         return f"{self.library}-{self.colour}"
 
 
+WAYS: Final = tuple(Way(library, colour) for library in ("httpx", "httpx2") for colour in ("sync", "asyncio", "trio"))
+
+
 class Ending(Enum):
     """How a call of the client ended; there is no other way."""
 
@@ -100,7 +103,7 @@ class Run:
 
 
 class _Stage(Reel):
-    """Answers the questions that lead to a chat, and each chat by the next of these exchanges, at last by the original."""
+    """Answers what leads to a chat, and each chat by the next of these exchanges, at last by the original."""
 
     def __init__(self, run: Run, script: Sequence[Exchange], original: Exchange, clock: VirtualTime) -> None:
         super().__init__((), clock.pass_)
@@ -188,6 +191,7 @@ def play(
         except LeakError as leak:
             run.leaks = str(leak)
     run.elapsed = clock.now - began
+    run.moments = [moment - began for moment in run.moments]
     run.circuit_failures = breaker.circuit(URL).snapshot(clock.now).failures
     run.repetitions = budget.spent[0]
     return run
