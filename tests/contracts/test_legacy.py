@@ -16,7 +16,7 @@ from typing import Any, Final
 import httpx
 import pytest
 
-from resilient_foundry.foundry.deviations import Deviation
+from resilient_foundry.foundry.deviations import deviations
 from resilient_foundry.foundry.runtime import ServedModel
 from resilient_foundry.harness import OWN
 from resilient_foundry.harness.contract import Contract, collect, provided
@@ -150,8 +150,8 @@ class StandIn:
         yield Opened(httpx.MockTransport(self.daemon), "http://127.0.0.1:5273", time.monotonic, models)
 
 
-def judged(name: str, daemon: Daemon, version: str = "0.8.120", ledger: list[Deviation] | None = None) -> Outcome:
-    return verify([CONTRACTS[name]], StandIn(daemon, version), ledger=[] if ledger is None else ledger).outcomes[0]
+def judged(name: str, daemon: Daemon) -> Outcome:
+    return verify([CONTRACTS[name]], StandIn(daemon), ledger=[]).outcomes[0]
 
 
 def flawed(path: str, answer: httpx.Response) -> Callable[[], Daemon]:
@@ -225,11 +225,23 @@ def test_newer_services_are_not_asked_for_it(version: str) -> None:
     assert {outcome.verdict for outcome in outcomes} == {Verdict.OUTSIDE}
 
 
-@pytest.mark.parametrize("version", ["0.8.101", "0.8.119"])
-def test_the_ledger_knows_of_the_releases_that_lost_the_reason_why_a_stream_ended(version: str) -> None:
-    """Agents waited for ever for the reason that never came."""
-    daemon = FLAWS["legacy.says_why_a_stream_ended"]()
-    outcome = verify([CONTRACTS["legacy.says_why_a_stream_ended"]], StandIn(daemon, version)).outcomes[0]
+@pytest.mark.parametrize(
+    ("name", "version", "issue"),
+    [
+        ("legacy.says_why_a_stream_ended", "0.8.101", 299),
+        ("legacy.says_why_a_stream_ended", "0.8.119", 299),
+        ("legacy.answers_a_chat_with_a_message", "0.8.117", 383),
+    ],
+)
+def test_the_ledger_knows_what_releases_were_reported_for(name: str, version: str, issue: int) -> None:
+    """Agents waited for ever for the reason that never came, and clients looked for a message in vain."""
+    outcome = verify([CONTRACTS[name]], StandIn(FLAWS[name](), version)).outcomes[0]
     assert outcome.verdict is Verdict.DEVIATES
     assert outcome.deviation is not None
-    assert outcome.deviation.link.endswith("/299")
+    assert outcome.deviation.link.endswith(f"/{issue}")
+
+
+def test_each_line_of_the_ledger_about_the_old_service_is_shown_here() -> None:
+    """There are no tapes that could show it."""
+    lines = {(line.contract, line.link.rpartition("/")[2]) for line in deviations() if line.contract in CONTRACTS}
+    assert lines == {("legacy.says_why_a_stream_ended", "299"), ("legacy.answers_a_chat_with_a_message", "383")}
