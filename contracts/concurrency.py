@@ -38,7 +38,8 @@ def heard(answer: Answer) -> str:
     """What the model said in a stream."""
     answer.status(200).ended()
     deltas = [choice for event in answer.events if event.data != "[DONE]" for choice in decoded(event.data)]
-    return "".join(str((choice.get("delta") or {}).get("content") or "") for choice in deltas)
+    contents: list[Any] = [choice.get("delta", {}).get("content") for choice in deltas]
+    return "".join(content or "" for content in contents)
 
 
 @contract(MUST, needs=("chat", "json-text", "split-utf8"))

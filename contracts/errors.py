@@ -25,9 +25,14 @@ def ask(session: Session, **fields: Any) -> dict[str, Any]:  # whatever JSON can
     }
 
 
+def in_words(message: object) -> bool:
+    """Something is said."""
+    return isinstance(message, str) and bool(message.strip())
+
+
 def refused(answer: Answer, *codes: int) -> Answer:
     """It is the caller's fault, and says so in the envelope."""
-    return answer.refused(*codes).has({"error": {"message": lambda text: isinstance(text, str) and text.strip()}})
+    return answer.refused(*codes).has({"error": {"message": in_words}})
 
 
 @contract(MUST, needs="chat")
@@ -213,8 +218,8 @@ def a_key_that_comes_twice_is_refused(session: Session) -> None:
 def an_error_has_four_fields(session: Session) -> None:
     """An error has message, type, code and param, as OpenAI's have; the last two may be null."""
     answer = session.post(CHAT, json=ask(session, max_tokens=0))
-    nothing = str | type(None)
-    answer.has({"error": {"message": str, "type": "invalid_request_error", "code": nothing, "param": nothing}})
+    maybe = str | None
+    answer.has({"error": {"message": str, "type": "invalid_request_error", "code": maybe, "param": maybe}})
 
 
 @contract(SHOULD, needs="chat")

@@ -194,9 +194,7 @@ def paths() -> SearchStrategy[str]:
     st = _strategies()
     known = st.sampled_from(["v1", "chat", "completions", "status", "responses", "embeddings", ".", "..", "%00", "a:1"])
     segment = known | texts(12).map(lambda text: quote(text, safe=""))
-    drawn: SearchStrategy[str] = (
-        st.lists(segment, min_size=1, max_size=5).filter(_is_harmless).map(lambda parts: "/" + "/".join(parts))
-    )
+    drawn: SearchStrategy[str] = st.lists(segment, min_size=1, max_size=5).filter(_is_harmless).map(_joined)
     return drawn
 
 
@@ -212,10 +210,18 @@ def headers() -> SearchStrategy[dict[str, str]]:
     """Headers that frame nothing, together far shorter than the head that every server takes."""
     st = _strategies()
     own = st.from_regex(r"x-[a-z0-9-]{1,20}", fullmatch=True)
-    name = (st.sampled_from(_NAMES) | own).filter(lambda text: text not in _FRAMING)
+    name = (st.sampled_from(_NAMES) | own).filter(_frames_nothing)
     value = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=_HEADER_BYTES).map(str.strip)
     drawn: SearchStrategy[dict[str, str]] = st.dictionaries(name, value, max_size=5)
     return drawn
+
+
+def _joined(parts: list[str]) -> str:
+    return "/" + "/".join(parts)
+
+
+def _frames_nothing(name: str) -> bool:
+    return name not in _FRAMING
 
 
 def _is_no_json(text: str) -> bool:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from packaging.specifiers import SpecifierSet
 
 from resilient_foundry.foundry.deviations import Deviation
-from resilient_foundry.foundry.wire import MAX_DEPTH
+from resilient_foundry.foundry.wire import MAX_DEPTH, items, mapping
 from resilient_foundry.harness import ALONE, MUST, Contract, Session, requests
 from resilient_foundry.harness.contract import collect, provided
 from resilient_foundry.harness.fuzz import fuzz
@@ -195,13 +195,8 @@ def test_what_is_known_to_be_fatal_is_not_drawn(
 
 
 def depth(value: object) -> int:
-    match value:
-        case list():
-            return 1 + max(map(depth, value), default=0)
-        case dict():
-            return 1 + max(map(depth, value.values()), default=0)
-        case _:
-            return 1
+    inner = items(value) or tuple((mapping(value) or {}).values())
+    return 1 + max(map(depth, inner), default=0)
 
 
 def test_the_real_runtime_takes_whatever_it_is_sent() -> None:
