@@ -43,7 +43,7 @@ def other_values(value: Any, chance: random.Random) -> Any:  # JSON: anything
         known = cast("dict[str, Any]", value)
         return {name: item if is_word(name, item) else other_values(item, chance) for name, item in known.items()}
     if isinstance(value, list):
-        return [other_values(item, chance) for item in cast("list[Any]", value)]
+        return [other_values(item, chance) for item in cast("list[object]", value)]
     if isinstance(value, bool):
         return chance.random() < 0.5
     if isinstance(value, int):
@@ -64,7 +64,7 @@ def objects_in(value: Any) -> Iterator[dict[str, Any]]:
         yield known
         inner = known.values()
     elif isinstance(value, list):
-        inner = cast("list[Any]", value)
+        inner = cast("list[object]", value)
     for item in inner:
         yield from objects_in(item)
 
