@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from packaging.specifiers import SpecifierSet
 
@@ -92,6 +93,18 @@ def held(name: str, *exchanges: Exchange, level: Level = MUST) -> Outcome:
     return Outcome(promise(name, level), Verdict.HELD, "", exchanges, seconds=0.02)
 
 
+def endless_words() -> Outcome:
+    """Everything that a server or an author of contracts can write without a space."""
+    word = "x" * 160
+    asked = answered(200, {word: [word]}, headers=[("x-" + word, word)], path=f"/v1/{word}?{word}")
+    stream = streamed(f"event: {word}\ndata: {word}\n\n".encode(), words(word), how=word, says=word)
+    found = broken(f"errors.{word}", [stream, asked], MAY)
+    known = Deviation(
+        contract=found.contract.name, versions=SpecifierSet(), reason=word, link=f"https://{word}.invalid"
+    )
+    return replace(found, deviation=known, smallest=(word,))
+
+
 def old() -> Verification:
     """1.2.4, with every kind of trouble."""
     link = "https://github.com/microsoft/Foundry-Local/issues/383"
@@ -101,6 +114,7 @@ def old() -> Verification:
         (
             deviates("errors.an_unknown_model", "An unknown model is answered with 500", [answered(500, b"")], link),
             broken("errors.a_wrong_path", [answered(404, REFUSED), answered(200, {"object": "list", "data": []})]),
+            endless_words(),
             held("streams.end_with_done", streamed(*whole(usage={"total_tokens": 3}), b"")),
             held("streams.survive", cut, level=SHOULD),
             Outcome(promise("streams.fixed", SHOULD), Verdict.FIXED, "it holds, and the ledger says otherwise"),
