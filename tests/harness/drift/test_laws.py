@@ -16,7 +16,7 @@ from resilient_foundry.harness.evidence import Chunk, Ended, Exchange, Response
 from tests.harness.drift.sides import CHAT, EVENTS, answered, drifted
 
 NAMES = st.sampled_from(["id", "text", "count", "object", "type", "choices", "usage", "x"])
-VALUES = st.none() | st.booleans() | st.integers() | st.text(max_size=5)
+VALUES = st.none() | st.booleans() | st.integers() | st.sampled_from(["hello", "there", "", "a b"])
 JSON = st.recursive(
     VALUES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=4), max_leaves=12
 )
