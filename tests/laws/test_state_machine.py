@@ -219,6 +219,12 @@ class StackAgainstModel(RuleBasedStateMachine):
         assert got == expected
         assert sum(ledger.waits) == waited
 
+    @rule(reply=REPLIES)
+    def outage(self, reply: Reply) -> None:
+        """So many calls in a row that a failure opens the circuit: what chance alone would seldom bring about."""
+        for _ in range(FAILURES):
+            self.call([reply] * ATTEMPTS, once=True)
+
     @rule(target=held, breaks=st.booleans())
     def open(self, breaks: bool) -> Held | None:
         """A call whose answer is kept open."""
@@ -275,4 +281,4 @@ def _name(error: Exception) -> str:
 
 
 TestStackAgainstModel = StackAgainstModel.TestCase
-TestStackAgainstModel.settings = settings(max_examples=300, stateful_step_count=30)
+TestStackAgainstModel.settings = settings(max_examples=150, stateful_step_count=30)
