@@ -193,7 +193,7 @@ def paths() -> SearchStrategy[str]:
     """Paths of some segments, percent-encoded where they must be; none that ends the service or changes its models."""
     st = _strategies()
     known = st.sampled_from(["v1", "chat", "completions", "status", "responses", "embeddings", ".", "..", "%00", "a:1"])
-    segment = known | texts(12).map(lambda text: quote(text, safe=""))
+    segment = known | texts(12).filter(bool).map(lambda text: quote(text, safe=""))
     drawn: SearchStrategy[str] = st.lists(segment, min_size=1, max_size=5).filter(_is_harmless).map(_joined)
     return drawn
 
