@@ -1,0 +1,53 @@
+"""docs/contracts.md says what is so."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from resilient_foundry.foundry.runtime import RESILIENCE, LocalRuntime
+from resilient_foundry.harness import Level
+from resilient_foundry.harness.contract import collect
+from resilient_foundry.harness.report.json import document
+from resilient_foundry.harness.subject import Live
+from resilient_foundry.harness.verdict import Verdict
+from resilient_foundry.harness.verify import verify
+from tests.documents import tables
+from tests.harness.subjects import outcome, verification
+
+PAGE = Path(__file__).parent.parent.parent / "docs" / "contracts.md"
+
+
+@pytest.fixture
+def runtime() -> Iterator[LocalRuntime]:
+    """Somebody to ask."""
+    with LocalRuntime(RESILIENCE) as runtime:
+        yield runtime
+
+
+def test_the_contracts_of_the_page_hold(runtime: LocalRuntime, tmp_path: Path) -> None:
+    (block,) = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    (tmp_path / "mine.py").write_text(block)
+    outcomes = verify(collect(tmp_path), Live(runtime.url), ledger=()).outcomes
+    assert [(each.contract.name, each.verdict.value, each.reason) for each in outcomes] == [
+        ("mine.lists_models", "held", ""),
+        ("mine.answers_briefly", "held", ""),
+    ]
+
+
+def test_levels_and_verdicts_are_all_explained() -> None:
+    firsts = [row[0] for row in tables("contracts.md")]
+    assert {each.value for each in Level} | {each.value for each in Verdict} <= set(firsts)
+    fails = {row[0]: row[2] for row in tables("contracts.md") if len(row) == 3}
+    for verdict in set(Verdict) - {Verdict.BROKEN}:
+        assert (fails[verdict.value] == "yes") is outcome(verdict).is_failure
+
+
+def test_each_member_of_the_report_is_explained() -> None:
+    (verified,) = document([verification(outcome())])["verifications"]
+    page = PAGE.read_text("utf-8")
+    assert [name for name in verified if f"`.{name}" not in page] == []
+    assert [name for name in verified["outcomes"][0] if f"`..{name}" not in page] == []
