@@ -19,7 +19,7 @@ _LONGEST: Final = 400  # characters of an event
 _BUCKETS: Final = 110  # marks side by side before they touch, on a wide screen
 _ROWS: Final = 4  # marks on top of each other; more of them stand beside
 _ASIDE: Final = 9  # pixels
-_RIGHT: Final = 0.7  # of the width, from where on they stand to the left
+_RIGHT: Final = 0.85  # of the width, from where on they stand to the left
 _FINEST: Final = 1000  # places for chunks
 _LONG: Final = 0.35  # of the whole: a time without anything that is drawn short
 _SHORT: Final = 0.14  # of the width
@@ -143,7 +143,7 @@ def axis(exchange: Exchange, response: Response) -> Axis:
         place_of = scale.place(at)
         bucket = int(place_of * _BUCKETS)
         column, row = divmod(rows[bucket], _ROWS)
-        aside = column * _ASIDE * (-1 if place_of > _RIGHT else 1)
+        aside = column * _ASIDE * (-1 if place_of > _RIGHT + 0.01 else 1)
         data = bounded(event.data, _LONGEST)
         mark = _mark(kinds[place])
         moments.append(Moment(place + 1, seconds(at), kinds[place], mark, data, scale.x(at), row, aside))
@@ -206,7 +206,7 @@ class _Scale:
             spans.remove(longest)
             full -= longest[1] - longest[0]
             empty = (*empty, longest)
-        short = _SHORT if spans else _EDGE / len(empty)
+        short = _SHORT if spans else _RIGHT / len(empty)
         room = _EDGE - short * len(empty)
         knots = [(0.0, 0.0)]
         for a, b in pairwise(known):
