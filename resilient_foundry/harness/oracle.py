@@ -99,8 +99,9 @@ def _within_time(run: Run, said: list[Reading]) -> Iterator[str]:
     if last.asked_for:
         response = last.exchange.response
         came = response.chunks[len(last.asked_for) - 1].at if response is not None else 0.0
-        limit = max(limit, run.elapsed - came if not run.pieces else 0.0) if came > DEADLINE else limit
         limit += min(came, DEADLINE) + _SILENCE
+    if run.moments:
+        limit = min(limit, run.moments[-1] + 2 * _SILENCE)
     if run.elapsed > limit:
         yield f"it took {run.elapsed:.0f} s, and may take {limit:.0f} s"
 

@@ -147,14 +147,14 @@ def _heard(exchange: Exchange, response: Response) -> tuple[int, bool]:
     quiet = 0.0
     for chunk in response.chunks:
         quiet += chunk.at - at
-        unsure = unsure or quiet > PATIENCE
         if chunk.at - at > IMPATIENCE:
             return size, unsure
+        unsure = unsure or quiet > PATIENCE
         brings = b"data:" in chunk.data or b"}" in chunk.data
         quiet = 0.0 if brings and b"\n\n" in chunk.data else quiet
         at, size = chunk.at, size + len(chunk.data)
-    unsure = unsure or exchange.ended.at - at + quiet > PATIENCE
-    return size, unsure
+    rest = exchange.ended.at - at
+    return size, unsure or (rest <= IMPATIENCE and rest + quiet > PATIENCE)
 
 
 def _falls_silent(exchange: Exchange, response: Response) -> bool:
