@@ -20,6 +20,7 @@ from resilient_foundry.cli import drift as drifting
 from resilient_foundry.cli import matrix as comparing
 from resilient_foundry.cli import models as managing
 from resilient_foundry.cli import record as recording
+from resilient_foundry.cli import replay as replaying
 from resilient_foundry.cli import serve as serving
 from resilient_foundry.cli import verify as verifying
 from resilient_foundry.cli.output import complain
@@ -278,6 +279,21 @@ def matrix(
         as_json=json,
     )
     raise typer.Exit(comparing.run(asked))
+
+
+@app.command()
+def replay(
+    tape: Annotated[
+        Path, typer.Argument(metavar="TAPE", help="A tape with a streamed chat.", exists=True, dir_okay=False)
+    ],
+    way: Annotated[
+        str, typer.Option("--way", metavar="WAY", help="httpx or httpx2, and sync, asyncio or trio.")
+    ] = "httpx-sync",
+    *,
+    json: Json = False,
+) -> None:
+    """Play a tape against the client: each chunk in its time, and how it took it; exit 1 if it took it wrongly."""
+    raise typer.Exit(replaying.run(tape, way=way, as_json=json))
 
 
 @app.command()

@@ -96,7 +96,7 @@ def _smaller(script: tuple[Exchange, ...]) -> Iterator[tuple[Exchange, ...]]:
         def with_chunks(
             chunks: Sequence[object], place: int = place, exchange: Exchange = exchange
         ) -> tuple[Exchange, ...]:
-            changed = replace(exchange, response=replace(exchange.response, chunks=tuple(chunks)))  # type: ignore[type-var,arg-type]  # an answer has chunks
+            changed = replace(exchange, response=replace(exchange.response, chunks=tuple(chunks)))  # type: ignore[type-var]  # an answer has chunks
             return (*script[:place], changed, *script[place + 1 :])
 
         events = events_of(response)

@@ -276,14 +276,15 @@ def _spans(run: Run) -> Generator[Any]:
         return
     begun: list[Any] = []
     ended: list[Any] = []
-    processor = type(
-        "Spans",
-        (sdk.SpanProcessor,),
-        {
-            "on_start": lambda _self, span, parent_context=None: begun.append((span, parent_context)),
-            "on_end": lambda _self, span: ended.append(span),
-        },
-    )
+
+    def note(_: object, span: Any, parent_context: object = None) -> None:
+        del parent_context
+        begun.append(span)
+
+    def keep(_: object, span: Any) -> None:
+        ended.append(span)
+
+    processor = type("Spans", (sdk.SpanProcessor,), {"on_start": note, "on_end": keep})
     provider = sdk.TracerProvider(resource=resources.Resource.get_empty(), shutdown_on_exit=False)
     provider.add_span_processor(processor())
     complaints = _Complaints(run.span_complaints)

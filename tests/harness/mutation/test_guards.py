@@ -15,10 +15,11 @@ import pytest
 
 from resilient_foundry import sse
 from resilient_foundry.call import derive
-from resilient_foundry.foundry import chat_stream, connect
+from resilient_foundry.foundry import chat_stream
 from resilient_foundry.foundry.chat_stream import ChatReader, Joined
 from resilient_foundry.foundry.errors import ProtocolError
 from resilient_foundry.foundry.payloads import ChatChunk, read_chunk
+from resilient_foundry.foundry.wire import decode
 from resilient_foundry.harness.mutation import MUTATIONS, Mutation, mutated
 from resilient_foundry.harness.mutation import mutations as kinds
 from resilient_foundry.harness.mutation.stage import play
@@ -138,7 +139,7 @@ def an_error_is_a_chunk(patch: Patch) -> None:
 def bad_json_is_skipped(patch: Patch) -> None:
     def read_object(_: ChatReader, event: sse.Event) -> object:
         try:
-            return chat_stream.decode(event.data.encode(), "an event")
+            return decode(event.data.encode(), "an event")
         except ProtocolError:
             return {"choices": []}
 
@@ -172,11 +173,11 @@ def what_comes_twice_is_dropped(patch: Patch) -> None:
 
 
 def the_content_type_is_compared(patch: Patch) -> None:
-    patch.setattr(connect.sse, "announced_by", lambda headers: headers.get("content-type") == "text/event-stream")
+    patch.setattr(sse, "announced_by", lambda headers: headers.get("content-type") == "text/event-stream")
 
 
 def everything_is_a_stream(patch: Patch) -> None:
-    patch.setattr(connect.sse, "announced_by", lambda _: True)
+    patch.setattr(sse, "announced_by", lambda _: True)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,44 @@
+"""`resilient-foundry replay`: a tape under the client, and what it made of it."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from resilient_foundry.cli.app import app
+from resilient_foundry.foundry.chat_stream import ChatReader
+from resilient_foundry.harness.mutation import mutated
+from resilient_foundry.harness.mutation.mutations import Cut
+from resilient_foundry.harness.tapes import Tape
+from tests.harness.mutation.tapes import stream
+
+
+def saved(folder: Path) -> str:
+    path = folder / "cut.yaml"
+    Tape((*mutated(stream(), Cut(1500, "end")), stream()), {"made_of": "Cut(1500, 'end')"}).save(path)
+    return str(path)
+
+
+def test_a_tape_is_shown_byte_by_byte_and_how_the_client_ended(tmp_path: Path) -> None:
+    """A stream that was cut is an error, and so it must be."""
+    shown = CliRunner().invoke(app, ["replay", saved(tmp_path), "--way", "httpx2-trio"])
+    assert shown.exit_code == 0, shown.output
+    assert "1285 B  data: {" in shown.output
+    assert "handed over ' Every'" in shown.output
+    assert "ended error: StreamInterruptedError" in shown.output
+    assert "The client took it as it must." in shown.output
+
+
+def test_a_client_that_takes_it_wrongly_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit 1, and what is wrong."""
+    monkeypatch.setattr(ChatReader, "end", lambda _: iter(()))  # a broken client: it takes any end for the end
+    shown = CliRunner().invoke(app, ["replay", saved(tmp_path)])
+    assert shown.exit_code == 1
+    assert "wrong: it took for complete what is failed: it just ends" in shown.output
+
+
+def test_programs_get_json(tmp_path: Path) -> None:
+    """The same, to be read by another program."""
+    shown = CliRunner().invoke(app, ["replay", saved(tmp_path), "--json"])
+    assert '"ending": "error"' in shown.output
+    assert '"complaints": []' in shown.output
