@@ -43,7 +43,7 @@ def sentence(outcome: Outcome) -> Text:
     contract = outcome.contract
     colour = COLOURS[outcome.verdict] if outcome.is_failure or outcome.deviation else "yellow"
     words = Text.assemble((f"{outcome.verdict.value} {contract.level.value}", colour), f" {contract.name}")
-    words.append(f": {visible(outcome.reason)}" if outcome.reason else "")
+    words.append(f": {' '.join(visible(outcome.reason).split())}" if outcome.reason else "")
     if outcome.smallest:
         words.append(f" (with {', '.join(outcome.smallest)})")
     return words

@@ -44,5 +44,5 @@ def test_of_drawn_values_those_of_the_smallest_failure_are_shown() -> None:
     )
 
 
-def test_what_a_server_said_is_no_markup_and_moves_no_cursor() -> None:
-    assert "[red]a\\u001b" in shown(outcome(Verdict.BROKEN, why="[red]a\x1b[2J"))
+def test_what_a_server_said_stays_on_its_line_is_no_markup_and_moves_no_cursor() -> None:
+    assert "holds: [red]a\\u001b[2J b\n" in shown(outcome(Verdict.BROKEN, why="[red]a\x1b[2J\n b"))
