@@ -1,5 +1,6 @@
 """`resilient-foundry replay`: a tape under the client, and what it made of it."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,9 +30,14 @@ def test_a_tape_is_shown_byte_by_byte_and_how_the_client_ended(tmp_path: Path) -
     assert "The client took it as it must." in shown.output
 
 
+def any_end_is_an_end(_: object) -> Iterator[object]:
+    """A broken client."""
+    return iter(())
+
+
 def test_a_client_that_takes_it_wrongly_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Exit 1, and what is wrong."""
-    monkeypatch.setattr(ChatReader, "end", lambda _: iter(()))  # a broken client: it takes any end for the end
+    monkeypatch.setattr(ChatReader, "end", any_end_is_an_end)  # a broken client: it takes any end for the end
     shown = CliRunner().invoke(app, ["replay", saved(tmp_path)])
     assert shown.exit_code == 1
     assert "wrong: it took for complete what is failed: it just ends" in shown.output

@@ -1,5 +1,6 @@
 """Whatever becomes of a stream on its way, the client ends in a way that can be told, and tells no lie."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,11 @@ def test_each_stream_takes_the_time_that_it_took(way: Way) -> None:
     assert run.moments[-1] <= exchange.response.chunks[-1].at + 1e-6
 
 
+def any_end_is_an_end(_: object) -> Iterator[object]:
+    """A broken client."""
+    return iter(())
+
+
 def test_what_is_wrong_is_told_with_a_tape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The message names the command that shows the smallest tape with which it can be seen."""
     from resilient_foundry.foundry.chat_stream import ChatReader  # noqa: PLC0415 - what is broken here
@@ -86,7 +92,7 @@ def test_what_is_wrong_is_told_with_a_tape(tmp_path: Path, monkeypatch: pytest.M
     from resilient_foundry.harness.mutation.mutations import Comments, Cut  # noqa: PLC0415 - beside it
     from resilient_foundry.harness.tapes import Tape  # noqa: PLC0415 - beside it
 
-    monkeypatch.setattr(ChatReader, "end", lambda _: iter(()))
+    monkeypatch.setattr(ChatReader, "end", any_end_is_an_end)
     with pytest.raises(MistakenError, match="took for complete") as caught:
         check(stream(), [Comments(1, 3), Cut(2000, "end")], folder=tmp_path)
     assert f"resilient-foundry replay {tmp_path / 'mutated.yaml'} --way httpx-sync" in str(caught.value)

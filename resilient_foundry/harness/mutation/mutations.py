@@ -405,7 +405,7 @@ class HugeLine(_Changes):
     """A line of so many bytes before an event: more than is held."""
 
     before: int = 0
-    size: int = 3 << 20
+    size: int = 5 << 18
     piece: int = 1 << 16
 
     def changed(self, response: Response) -> Response:

@@ -195,11 +195,15 @@ def _choices(said: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
             yield cast("dict[str, Any]", choice)
 
 
+def _delta(choice: Mapping[str, Any]) -> Mapping[str, Any]:
+    delta: object = choice.get("delta")
+    return cast("dict[str, Any]", delta) if isinstance(delta, dict) else {}
+
+
 def _text(said: Mapping[str, Any]) -> tuple[str, str | None]:
     """The text of the first choice, and why it ended."""
     for choice in _choices(said):
-        delta = choice.get("delta") or {}
-        return delta.get("content") or "", choice.get("finish_reason")
+        return _delta(choice).get("content") or "", choice.get("finish_reason")
     return "", None
 
 
@@ -207,9 +211,7 @@ def _brings(said: Mapping[str, Any]) -> bool:
     """Anything that is content to those who hold a stream until there is some: tool calls, or usage alone."""
     if not said.get("choices"):
         return bool(said.get("usage")) or "choices" not in said
-    return any(
-        value for choice in _choices(said) for name, value in (choice.get("delta") or {}).items() if name != "role"
-    )
+    return any(value for choice in _choices(said) for name, value in _delta(choice).items() if name != "role")
 
 
 def _blame_of(error: object) -> Blame:

@@ -3,6 +3,10 @@
 Here our own functions are replaced, which no other test may do: a guard that nobody would miss is none.
 """
 
+# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportPrivateUsage=false
+# what stands in for a guard is a lambda, and takes whatever the guard took
+
 from __future__ import annotations
 
 import re
@@ -33,7 +37,7 @@ from tests.harness.mutation.tapes import stream
 
 Patch = pytest.MonkeyPatch
 feed = Decoder.feed
-dispatch = Decoder._dispatch  # pyright: ignore[reportPrivateUsage]
+dispatch = Decoder._dispatch
 read = ChatReader.read
 add = Joined.add
 result = ChatReader.result
@@ -85,7 +89,7 @@ def only_known_fields(patch: Patch) -> None:
 
 
 def null_is_a_value(patch: Patch) -> None:
-    chunk = ChatReader._chunk  # pyright: ignore[reportPrivateUsage]
+    chunk = ChatReader._chunk
 
     def strictly(self: ChatReader, event: sse.Event) -> ChatChunk:
         if '"error"' in event.data:
@@ -112,7 +116,7 @@ def no_limits(patch: Patch) -> None:
     patch.setattr(stream_guard, "_Limits", _NoLimits)
 
 
-class _NoLimits(stream_guard._Limits):  # pyright: ignore[reportPrivateUsage]
+class _NoLimits(stream_guard._Limits):
     def __init__(self, *_: object) -> None:
         super().__init__(httpx.Request("GET", "http://foundry.invalid"), None, None)
 
