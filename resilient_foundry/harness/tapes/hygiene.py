@@ -15,7 +15,7 @@ import math
 import re
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -98,11 +98,16 @@ class Read:
 Detector = Callable[[Read], Iterator[str]]
 
 
+def read_from(path: Path) -> Read:
+    """The tape in a file; raises `TapeError`, `UnicodeDecodeError` and `OSError`."""
+    written = path.read_text("utf-8")
+    return Read(path, written, Tape.loads(written))
+
+
 def problems(path: Path) -> Iterator[str]:
     """A sentence for each thing that is wrong with the tape in this file."""
     try:
-        written = path.read_text("utf-8")
-        read = Read(path, written, Tape.loads(written))
+        read = read_from(path)
     except (TapeError, UnicodeDecodeError) as error:
         yield f"it can't be read: {error}"
         return
@@ -110,11 +115,11 @@ def problems(path: Path) -> Iterator[str]:
         yield from detect(read)
 
 
-def problems_of(folder: Path) -> Iterator[str]:
+def problems_of(folder: Path, largest: int = LARGEST_FOLDER) -> Iterator[str]:
     """A sentence for each thing that is wrong with the tapes of a folder as a whole."""
     total = sum(path.stat().st_size for path in folder.rglob("*.yaml"))
-    if total > LARGEST_FOLDER:
-        yield f"the tapes in {folder.name} have {total:,} bytes together, and may have {LARGEST_FOLDER:,}"
+    if total > largest:
+        yield f"the tapes in {folder.name} have {total:,} bytes together, and may have {largest:,}"
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.suffix != ".yaml":
             yield f"{path.relative_to(folder)} is no tape"
@@ -167,10 +172,11 @@ def folders(read: Read) -> Iterator[str]:
     yield from (f"{where} holds a path of some machine: {_hint(found)}" for where, found in _search(read, _FOLDERS))
 
 
-def names(read: Read) -> Iterator[str]:
-    """Neither the user nor the name of this machine."""
-    for name in _here():
-        yield from (f"{where} holds a name of this machine: {_hint(found)}" for where, found in _search(read, name))
+def names(read: Read, known: Iterable[str] | None = None) -> Iterator[str]:
+    """Neither the user nor the name of this machine, or none of those that are known."""
+    for name in _here() if known is None else known:
+        shape = rf"(?i:(?<![\w-]){re.escape(name)}(?![\w-]))"
+        yield from (f"{where} holds a name of this machine: {_hint(found)}" for where, found in _search(read, shape))
 
 
 def addresses(read: Read) -> Iterator[str]:
@@ -183,11 +189,11 @@ def addresses(read: Read) -> Iterator[str]:
                     yield f"{where} holds an address that may be somebody's: {match[0][:40]}"
 
 
-def size(read: Read) -> Iterator[str]:
-    """It can be read by a person."""
+def size(read: Read, largest: int = LARGEST_TAPE) -> Iterator[str]:
+    """It is of a size that a person can read."""
     length = len(read.written.encode())
-    if length > LARGEST_TAPE:
-        yield f"it has {length:,} bytes, and may have {LARGEST_TAPE:,}; a contract can do with a shorter answer"
+    if length > largest:
+        yield f"it has {length:,} bytes, and may have {largest:,}; a contract can do with a shorter answer"
 
 
 def text(read: Read) -> Iterator[str]:
@@ -313,13 +319,10 @@ def _bits(word: str) -> float:
 
 @cache
 def _here() -> tuple[str, ...]:
-    """Shapes of the names of this machine and of whoever uses it, but for those that half the world bears."""
-    found: Mapping[str, None] = dict.fromkeys([socket.gethostname(), socket.gethostname().partition(".")[0], _user()])
-    return tuple(
-        rf"(?i:(?<![\w-]){re.escape(name)}(?![\w-]))"
-        for name in found
-        if len(name) >= _SHORTEST_NAME and name.lower() not in _COMMON_NAMES
-    )
+    """The names of this machine and of whoever uses it, but for those that half the world bears."""
+    host = socket.gethostname()
+    found = dict.fromkeys([host, host.partition(".")[0], _user()])
+    return tuple(name for name in found if len(name) >= _SHORTEST_NAME and name.lower() not in _COMMON_NAMES)
 
 
 def _user() -> str:

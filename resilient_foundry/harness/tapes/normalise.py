@@ -61,7 +61,8 @@ _MIDNIGHT: Final = 1_767_225_600  # the second of DATE
 _TOGETHER_SECONDS: Final = 60.0  # moments less than this apart are one: how long a recording takes is chance
 _APART_SECONDS: Final = 3600  # between moments that are not
 _FIRST_PID: Final = 1001
-_QUOTATION: Final = re.compile(r"""(['"])(?:(?!\1)[^\\]|\\.){40,}(?:\1|…|$)""", re.DOTALL)
+_QUOTATION: Final = re.compile(r"""(['"])((?:(?!\1)[^\\]|\\.)*)(?:\1|…|$)""", re.DOTALL)
+_LONG_QUOTATION: Final = 40
 
 # In JSON by .NET, `'` is `\u0027`: a value begins behind it as it does behind any other quotation mark.
 _BEGINS: Final = rb"(?:(?<![A-Za-z0-9_.])|(?<=\\u00[0-9A-Fa-f]{2}))"
@@ -165,11 +166,12 @@ def without_chance(text: str) -> str:
 
     Two sentences of the same kind are equal.
     """
-    text = _QUOTATION.sub("…", text)
+    text = _QUOTATION.sub(lambda found: "…" if len(found[2]) >= _LONG_QUOTATION else found[0], text)
     pattern = _pattern(())
     found = list(_find(pattern, text.encode()))
     edited = _edit(text.encode(), found, {each.key: b"*" for each in found}).data.decode("utf-8", "replace")
-    return re.sub(r"'\w*\d\w*'|\d+(?:\.\d+)?", "0", edited)
+    plain = edited.replace(HOST, "*").replace(FOLDER, "*")
+    return re.sub(r"'\w*\d\w*'|\d+(?:\.\d+)?", "0", plain)
 
 
 def _pattern(exchanges: Iterable[Exchange]) -> re.Pattern[bytes]:
