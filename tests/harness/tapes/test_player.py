@@ -1,0 +1,100 @@
+"""A replay is what the recording was: the same chunks, the same ends, at the same times of a virtual clock."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import httpx
+import httpx2
+import pytest
+
+from resilient_foundry.harness.evidence import ABANDONED, Chunk, Ended, Exchange, Request, Response
+from resilient_foundry.harness.tapes import UnansweredError, player
+from resilient_foundry.testing import VirtualTime, run_on
+
+ASKED = Request("POST", "/v1/chat?a=1&b=2", (), b'{"model":"m","n":1}')
+CHUNKS = (Chunk(0.25, b"data: a"), Chunk(0.5, b"\n\ndata: b\n\n"))
+BROKEN = Exchange(ASKED, Response(200, (), 0.125, CHUNKS, "Fine"), Ended("RemoteProtocolError", 1.0, "peer left"), 3)
+WHOLE = Exchange(ASKED, Response(200, (), 0.125, CHUNKS, "Fine"), Ended(at=1.0))
+
+libraries = pytest.mark.parametrize("library", [httpx, httpx2])
+
+
+def asked(library: Any, **timeout: float) -> Any:
+    """The request of the tape, by that library, its parts in another order."""
+    return library.Request(
+        "POST",
+        "http://anywhere:1/v1/chat?b=2&a=1",
+        content=b'{"n": 1, "model": "m"}',
+        extensions={"timeout": timeout},
+    )
+
+
+@libraries
+def test_chunks_come_at_their_times_and_the_end_as_it_was(library: ModuleType) -> None:
+    clock = VirtualTime(now=0.0)
+    answer = player([BROKEN], module=library, clock=clock).handle_request(asked(library))
+    assert (answer.status_code, answer.reason_phrase, clock()) == (200, "Fine", 0.125)
+    came: list[tuple[float, bytes]] = []
+    with pytest.raises(library.RemoteProtocolError, match="peer left"):
+        came.extend((clock(), data) for data in answer.iter_raw())
+    assert [*came, clock()] == [*((each.at, each.data) for each in CHUNKS), 1.0]
+
+
+@libraries
+def test_an_asynchronous_client_sees_the_same(library: Any) -> None:
+    clock = VirtualTime(now=0.0)
+
+    async def ask() -> list[tuple[float, bytes]]:
+        answer = await player([WHOLE], module=library, clock=clock).handle_async_request(asked(library))
+        return [(clock(), data) async for data in answer.aiter_raw()]
+
+    assert run_on(clock, ask) == [(each.at, each.data) for each in CHUNKS]
+    assert clock() == 1.0
+
+
+def test_a_silence_longer_than_allowed_is_a_timeout() -> None:
+    """The limits of a client are its own, whatever those of the recording were."""
+    clock = VirtualTime(now=0.0)
+    with pytest.raises(httpx.ReadTimeout, match=r"nothing came for 0\.1 s"):
+        player([WHOLE], clock=clock).handle_request(asked(httpx, read=0.1))
+    assert clock() == pytest.approx(0.1)
+
+
+def test_no_answer_is_the_error_that_it_was() -> None:
+    lost = Exchange(ASKED, None, Ended("ConnectError", 0.5, "refused"))
+    clock = VirtualTime(now=0.0)
+    with pytest.raises(httpx.ConnectError, match="refused"):
+        player([lost], clock=clock).handle_request(asked(httpx))
+    assert clock() == 0.5
+
+
+def test_a_request_that_is_not_there_names_the_nearest_and_the_difference() -> None:
+    """Whoever changed a contract reads what has to be recorded again."""
+    playing = player([WHOLE])
+    with pytest.raises(UnansweredError, match=r"the nearest is POST /v1/chat.*body\.n is 2, not 1"):
+        playing.handle_request(httpx.Request("POST", "http://a/v1/chat?a=1&b=2", content=b'{"model":"m","n":2}'))
+    assert playing.reel.unused == (WHOLE,)
+
+
+def test_an_exchange_is_played_once() -> None:
+    playing = player([WHOLE])
+    playing.handle_request(asked(httpx)).read()
+    assert playing.reel.unused == ()
+    with pytest.raises(UnansweredError, match="on the tape, but not once more"):
+        playing.handle_request(asked(httpx))
+
+
+def test_what_a_client_left_is_not_made_up() -> None:
+    """Nobody knows what would have come."""
+    left = Exchange(ASKED, Response(200, (), 0.0, CHUNKS), Ended(ABANDONED, 0.5))
+    with pytest.raises(UnansweredError, match="was left by the client after 18 bytes"):
+        player([left]).handle_request(asked(httpx)).read()
+
+
+def test_bodies_nested_too_deep_to_be_read_are_compared_as_bytes() -> None:
+    deep = b"[" * 100_000
+    exchange = Exchange(Request("POST", "/", (), deep), Response(200))
+    request = httpx.Request("POST", "http://a/", content=deep)
+    assert player([exchange]).handle_request(request).status_code == 200
