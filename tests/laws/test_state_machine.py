@@ -192,7 +192,8 @@ class StackAgainstModel(RuleBasedStateMachine):
         self.network: Any = scripted(clock=self.clock)
         self.kept: list[Held] = []
         with on(self.clock):
-            self.client = httpx.Client(transport=stack.over(self.network), timeout=60.0)
+            over: Any = stack.over  # its overloads tell the libraries apart
+            self.client = httpx.Client(transport=over(self.network), timeout=60.0)
 
     def teardown(self) -> None:
         for held in self.kept:
