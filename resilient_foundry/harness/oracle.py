@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from typing import Final
 
@@ -86,7 +87,7 @@ def _promptly(run: Run, said: list[Reading]) -> Iterator[str]:
     """What is whole is handed over before more is asked for."""
     last, served = said[-1], run.served[-1]
     for fed, pieces in served.asked_for:
-        whole = sum(place <= fed for place in last.whole_at)
+        whole = bisect_right(last.whole_at, fed)
         if pieces < min(whole, len(run.pieces)):
             yield f"it asked for more after {fed} bytes, when {whole} pieces were whole, and {pieces} handed over"
             return

@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from itertools import cycle
+from itertools import accumulate, cycle, pairwise
 from typing import Any, Final, Literal, cast
 
 from resilient_foundry.harness.evidence import COMPLETE, Chunk, Ended, Exchange, Response
@@ -20,6 +21,8 @@ A_DAY: Final = 86_400.0
 """Seconds of a silence that nobody waits out."""
 PATIENCE: Final = 50.0
 """Seconds of silence that our client waits out wherever they fall."""
+_FINELY: Final = 1 << 15
+"""Bytes of a body that are cut as they are told to be; what follows them comes in pieces of this size."""
 _BLANK = re.compile(rb"(?<=\r\n)\r\n|(?<=\n)\n|(?<=\r)\r(?!\n)")
 _BOM = b"\xef\xbb\xbf"
 
@@ -87,20 +90,16 @@ class Rechunk(_Keeps):
 
     def changed(self, response: Response) -> Response:
         """Each new chunk comes when its last byte came."""
-        edges: list[int] = []
-        place = 0
+        body, came = response.body, _moments(response)
+        chunks: list[Chunk] = []
+        start = 0
         for size in cycle(max(1, size) for size in self.sizes or (1,)):
-            place += size
-            if place >= len(response.body):
+            end = min(start + (size if start < _FINELY else _FINELY), len(body))
+            if start == end:
                 break
-            edges.append(place)
-        whole = [Chunk(at, bytes([byte])) for at, byte in _bytes(response)]
-        starts = [0, *edges]
-        ends = [*edges, len(whole)]
-        chunks = (whole[start:end] for start, end in zip(starts, ends, strict=True))
-        return replace(
-            response, chunks=tuple(Chunk(part[-1].at, b"".join(one.data for one in part)) for part in chunks if part)
-        )
+            chunks.append(Chunk(came(end - 1), body[start:end]))
+            start = end
+        return replace(response, chunks=tuple(chunks))
 
 
 @dataclass(frozen=True, slots=True)
@@ -481,22 +480,17 @@ MUTATIONS: Final[tuple[type[Mutation], ...]] = (
 
 def events_of(response: Response) -> list[Chunk]:
     """The events of an answer as bytes, with the blank line behind each, when they were whole."""
-    body = response.body
-    moments = [at for at, _ in _bytes(response)]
-    events: list[Chunk] = []
-    start = 0
-    for blank in _BLANK.finditer(body):
-        events.append(Chunk(moments[blank.end() - 1], body[start : blank.end()]))
-        start = blank.end()
-    if start < len(body):
-        events.append(Chunk(moments[-1], body[start:]))
-    return events
+    body, came = response.body, _moments(response)
+    ends = [blank.end() for blank in _BLANK.finditer(body)]
+    if body and ends[-1:] != [len(body)]:
+        ends.append(len(body))
+    return [Chunk(came(end - 1), body[start:end]) for start, end in pairwise([0, *ends])]
 
 
-def _bytes(response: Response) -> Iterator[tuple[float, int]]:
-    for chunk in response.chunks:
-        for byte in chunk.data:
-            yield chunk.at, byte
+def _moments(response: Response) -> Callable[[int], float]:
+    """When the byte in a place came."""
+    ends = list(accumulate(len(chunk.data) for chunk in response.chunks))
+    return lambda place: response.chunks[bisect_right(ends, place)].at
 
 
 def _place(place: int, response: Response) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from hypothesis import strategies as st
 
 from resilient_foundry.harness.mutation import mutations as kinds
@@ -13,11 +15,13 @@ _EVENT = st.integers(-3, 12)
 _SECONDS = st.sampled_from([1.0, 30.0, 5000.0])
 
 
+@cache  # hypothesis looks at a new one anew, which takes longer than to play a tape
 def ways() -> st.SearchStrategy[Way]:
     """A library and a colour."""
     return st.sampled_from(WAYS)
 
 
+@cache
 def mutations() -> st.SearchStrategy[Mutation]:
     """Any one of them, anywhere."""
     return st.one_of(
