@@ -14,6 +14,7 @@ from resilient_foundry.foundry.settings import url as base_url_of
 from resilient_foundry.harness.contract import collect, provided
 from resilient_foundry.harness.drift import Area, Drift, Finding, Grade, drift
 from resilient_foundry.harness.evidence import Exchange
+from resilient_foundry.harness.report.text import visible
 from resilient_foundry.harness.subject import PRODUCT, Live, Subject, Taped, UnreachableError
 from resilient_foundry.harness.verdict import Outcome
 
@@ -108,7 +109,7 @@ def _lines(findings: Iterable[Finding]) -> list[str]:
     places: dict[str, list[str]] = {}
     for each in findings:
         places.setdefault(each.says, []).append(each.where)
-    return [f"{says} — {_some(where)}" for says, where in places.items()]
+    return [" ".join(visible(f"{says} — {_some(where)}").split()) for says, where in places.items()]
 
 
 def _some(places: Sequence[str]) -> str:

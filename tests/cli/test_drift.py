@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import pytest
 from resilient_foundry.foundry.runtime import LocalRuntime
 from resilient_foundry.harness.contract import collect, provided
 from resilient_foundry.harness.drift import Drift, Grade, drift
+from resilient_foundry.harness.evidence import Chunk
 from resilient_foundry.harness.subject import Started, Taped
+from resilient_foundry.harness.tapes import Tape
 from tests.cli.conftest import Command
 from tests.servers import closed_port
 
@@ -97,6 +100,22 @@ def test_only_the_areas_that_are_asked_for(command: Command, few: Path) -> None:
     assert ran.code == 0, ran
     assert {each["area"] for each in ran.json["findings"]} == {"framing"}
     assert ran.json["grade"] in {"compatible", "suspicious"}
+
+
+def test_what_a_server_calls_its_members_stays_on_a_line_and_moves_no_cursor(
+    command: Command, few: Path, tmp_path: Path
+) -> None:
+    name = "chat/answers_in_one_object.yaml"
+    tape = Tape.load(TAPES / "foundry-local-2.2.1" / name)
+    strange = b'{"\\u001b[2J\\n[red]":1,'
+    exchanges = [
+        replace(each, response=replace(each.response, chunks=(Chunk(0.0, strange + each.response.body[1:]),)))
+        for each in tape.exchanges
+        if each.response is not None
+    ]
+    replace(tape, exchanges=tuple(exchanges)).save(tmp_path / "foundry-local-2.2.1" / name)
+    ran = command("drift", "2.2.1", str(tmp_path / "foundry-local-2.2.1"), "--contracts", str(few))
+    assert "  \\u001b[2J [red] is new — POST /v1/chat/completions 200" in ran.out.splitlines()
 
 
 def test_json_holds_the_evidence_and_no_bodies(command: Command, few: Path) -> None:

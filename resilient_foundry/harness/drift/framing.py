@@ -34,7 +34,7 @@ def framing(pairs: Iterable[Pair]) -> Iterator[Finding]:
         heads = pair.heads
         if heads is None or heads[0].status != heads[1].status:
             continue
-        form = " stream" if pair.both_streams else ""
+        form = " stream" if is_stream(heads[0]) else ""  # a stream that is none now is compared with streams
         groups[f"{pair.endpoint} {heads[0].status}{form}"].append((pair, *heads))
     for where, group in groups.items():
         for trait in _TRAITS:

@@ -105,13 +105,18 @@ def _rarer(before: Lattice, after: Lattice, path: Path) -> Iterator[tuple[Grade,
 
 
 def _retyped(before: Lattice, after: Lattice, path: Path) -> Iterator[tuple[Grade, str]]:
-    was, new = before.types(path), after.types(path) - before.types(path)
-    if not new:
+    was, now = before.types(path), after.types(path)
+    new = now - was - ({"integer"} if "number" in was else set())
+    if now == {"null"} < was:
+        yield Grade.SUSPICIOUS, f"{_shown(path)} is always null, and held {_listed(sorted(was - now))} before"
+    elif not new:
         return
-    if was == frozenset({"null"}):
+    elif new == {"number"} and "integer" in was:
+        yield Grade.SUSPICIOUS, f"{_shown(path)} may have a fraction, and was always an integer"
+    elif was == {"null"}:
         yield Grade.COMPATIBLE, f"{_shown(path)} is {_listed(sorted(new))}, and was always null before"
-    elif was - after.types(path):
-        yield Grade.BREAKING, f"{_shown(path)} is {_listed(sorted(after.types(path)))}, not {_listed(sorted(was))}"
+    elif was - now:
+        yield Grade.BREAKING, f"{_shown(path)} is {_listed(sorted(now))}, not {_listed(sorted(was))}"
     else:
         yield Grade.BREAKING, f"{_shown(path)} may be {_listed(sorted(new))} too, and was always {_listed(sorted(was))}"
 
@@ -122,8 +127,10 @@ def _type(value: object) -> str:
             return "null"
         case bool():
             return "boolean"
-        case int() | float():
-            return "number"
+        case int():
+            return "integer"  # a typed client refuses a fraction there
+        case float():
+            return "integer" if value.is_integer() else "number"
         case str():
             return "string"
         case list():

@@ -53,12 +53,27 @@ def test_json_where_nothing_was_and_nothing_where_json_was() -> None:
 
 def test_a_member_of_another_type() -> None:
     found = drifted(answered({"code": "x", "n": 1}), answered({"code": None, "n": "1"}))
-    assert said(found.findings) == [("breaking", "code is null, not string"), ("breaking", "n is string, not number")]
+    assert said(found.findings) == [("breaking", "code is null, not string"), ("breaking", "n is string, not integer")]
 
 
 def test_a_member_that_may_be_null_now() -> None:
     found = drifted(answered({"n": 1}, {"n": 2}), answered({"n": 1}, {"n": None}))
-    assert said(found.findings) == [("breaking", "n may be null too, and was always number")]
+    assert said(found.findings) == [("breaking", "n may be null too, and was always integer")]
+
+
+def test_a_member_that_is_never_filled_any_more() -> None:
+    """Null is allowed for it, and still whoever counts on usage gets none."""
+    found = drifted(answered({"usage": None}, {"usage": {"n": 1}}), answered({"usage": None}, {"usage": None}))
+    assert said(found.findings) == [("suspicious", "usage is always null, and held object before")]
+
+
+def test_an_integer_that_has_a_fraction_now() -> None:
+    """Typed clients read it into an integer; the other way round nobody minds."""
+    whole, broken = answered({"created": 1}), answered({"created": 1.5})
+    assert said(drifted(whole, broken).findings) == [
+        ("suspicious", "created may have a fraction, and was always an integer")
+    ]
+    assert drifted(broken, whole).findings == ()
 
 
 def test_a_member_that_comes_only_at_times_now() -> None:
@@ -163,6 +178,13 @@ def test_another_media_type_is_breaking_and_another_charset_is_not() -> None:
     assert said(drifted(answered({}), answered({}, headers=charset)).findings) == [
         ("compatible", "the parameters of the media type: charset=utf-8; before: none")
     ]
+
+
+def test_a_stream_that_is_one_object_now() -> None:
+    """Where plain answers are JSON too, JSON in the place of a stream is still another media type."""
+    whole = answered({"object": "chat.completion"})
+    found = drifted(whole + streamed(content(), finish()), whole + whole)
+    assert said(found.findings) == [("breaking", "the media type is application/json, and was text/event-stream")]
 
 
 def test_line_ends_and_comments_of_a_stream() -> None:
