@@ -11,6 +11,8 @@ from resilient_foundry.harness import MUST, SHOULD, Answer, Session, contract
 
 CHAT: Final = "/v1/chat/completions"
 JSON: Final = {"content-type": "application/json"}
+MORE_THAN_ANY: Final = 2_000_000
+"""Tokens; there are models that take a million."""
 SOURCE_LINE: Final = re.compile(r"\w+\.(cc|cpp|h|cs|py):?\d*\b|\w+::\w+|\b(System|Microsoft)\.[A-Z]\w+")
 """What only the authors of a server can use: a file of its source, or a name in it."""
 
@@ -35,7 +37,7 @@ def refused(answer: Answer, *codes: int) -> Answer:
     return answer.refused(*codes).has({"error": {"message": in_words}})
 
 
-@contract(MUST, needs="chat")
+@contract(SHOULD, needs="chat")
 def malformed_json_is_refused(session: Session) -> None:
     """A body that is no JSON is answered with 400: the caller wrote it, and the same again would be no better."""
     body = session.vary(
@@ -44,32 +46,20 @@ def malformed_json_is_refused(session: Session) -> None:
     refused(session.post(CHAT, content=body.encode(), headers=JSON), 400)
 
 
-@contract(MUST, needs="embedding")
-def malformed_json_is_refused_by_embeddings(session: Session) -> None:
-    """A body for embeddings that is no JSON is answered with 400."""
-    refused(session.post("/v1/embeddings", content=b'{"model": ', headers=JSON), 400)
-
-
-@contract(MUST, needs="chat")
-def malformed_json_is_refused_by_responses(session: Session) -> None:
-    """A body for responses that is no JSON is answered with 400."""
-    refused(session.post("/v1/responses", content=b'{"model": ', headers=JSON), 400)
-
-
-@contract(MUST, needs="chat")
+@contract(SHOULD, needs="chat")
 def an_empty_body_is_refused(session: Session) -> None:
     """A chat without a body is answered with 400, and at once."""
     refused(session.post(CHAT, content=b"", headers=JSON, read=10.0), 400)
 
 
-@contract(MUST, needs="chat")
+@contract(SHOULD, needs="chat")
 def another_kind_of_json_is_refused(session: Session) -> None:
     """A body that is JSON and no object is answered with 400."""
     for body in (b"[]", b'"text"', b"5"):
         refused(session.post(CHAT, content=body, headers=JSON), 400)
 
 
-@contract(MUST, needs="chat")
+@contract(SHOULD, needs="chat")
 def a_missing_model_is_refused(session: Session) -> None:
     """A chat that names no model is answered with 400."""
     fields = ask(session)
@@ -77,7 +67,7 @@ def a_missing_model_is_refused(session: Session) -> None:
     refused(session.post(CHAT, json=fields), 400)
 
 
-@contract(MUST, needs="chat")
+@contract(SHOULD, needs="chat")
 def missing_messages_are_refused(session: Session) -> None:
     """A chat without messages, or with none in their list, is answered with 400."""
     fields = ask(session)
@@ -86,50 +76,17 @@ def missing_messages_are_refused(session: Session) -> None:
     refused(session.post(CHAT, json=ask(session, messages=[])), 400)
 
 
-@contract(MUST, needs="chat")
+@contract(SHOULD, needs="chat")
 def an_unknown_model_is_not_found(session: Session) -> None:
     """A chat with a model that nobody knows is answered with 404, so that a client can tell it from one to load."""
     name = session.vary("no-such-model:1", lambda: st.from_regex(r"no-such-[a-z]{1,20}:[1-9]", fullmatch=True))
     refused(session.post(CHAT, json=ask(session, model=name)), 404)
 
 
-@contract(MUST, needs="chat")
-def an_unknown_model_of_responses_is_not_found(session: Session) -> None:
-    """A response with a model that nobody knows is answered with 404."""
-    refused(session.post("/v1/responses", json={"model": "no-such-model:1", "input": "Hello"}), 404)
-
-
-@contract(MUST, needs="embedding")
-def an_unknown_model_of_embeddings_is_not_found(session: Session) -> None:
-    """An embedding with a model that nobody knows is answered with 404."""
-    refused(session.post("/v1/embeddings", json={"model": "no-such-model:1", "input": "Hello"}), 404)
-
-
-@contract(MUST, needs="chat")
+@contract(SHOULD, needs="chat")
 def an_unknown_model_fails_a_stream_before_it_begins(session: Session) -> None:
     """A streamed chat with a model that nobody knows is answered with a status, and not with a stream that breaks."""
     refused(session.post(CHAT, json=ask(session, model="no-such-model:1", stream=True)).ended(), 400, 404)
-
-
-@contract(MUST, needs=("chat", "not-downloaded"))
-def a_model_that_is_not_loaded_is_refused(session: Session) -> None:
-    """A chat with a model that is known and not loaded is answered with 400, and the message says "not loaded"."""
-    answer = refused(session.post(CHAT, json=ask(session, model=session.model("not-downloaded"))), 400)
-    answer.holds("not loaded" in answer.text, "the message does not say that the model is not loaded")
-
-
-@contract(MUST, needs="chat")
-def an_unknown_response_is_not_found(session: Session) -> None:
-    """A response that is not stored is answered with 404, the code "response_not_found" and the parameter "id"."""
-    known = {"error": {"code": "response_not_found", "param": "id"}}
-    refused(session.get("/v1/responses/resp_none"), 404).has(known)
-    refused(session.delete("/v1/responses/resp_none"), 404).has(known)
-
-
-@contract(MUST)
-def an_unknown_model_can_not_be_looked_up(session: Session) -> None:
-    """A model that is not in the catalogue is answered with 404 where it is looked up."""
-    refused(session.get("/v1/models/no-such-model:1"), 404)
 
 
 @contract(SHOULD, needs="chat")
@@ -145,16 +102,16 @@ def a_share_out_of_range_is_refused(session: Session) -> None:
     refused(session.post(CHAT, json=ask(session, top_p=session.vary(1.5, lambda: st.floats(1.01, 1000.0)))), 400)
 
 
-@contract(MUST, needs="chat")
+@contract(SHOULD, needs="chat")
 def no_tokens_at_most_is_refused(session: Session) -> None:
     """A `max_tokens` below 1 is answered with 400."""
     refused(session.post(CHAT, json=ask(session, max_tokens=session.vary(0, st.integers(-1000, 0)))), 400)
 
 
-@contract(MUST, needs="chat")
+@contract(SHOULD, needs="chat")
 def more_tokens_than_the_context_is_refused(session: Session) -> None:
     """More tokens than the model's context holds are answered with 400, and the message names the context."""
-    tokens = session.vary(100_000, st.integers(5000, 1_000_000))
+    tokens = session.vary(MORE_THAN_ANY, st.integers(MORE_THAN_ANY, 2**31 - 1))
     answer = refused(session.post(CHAT, json=ask(session, max_tokens=tokens)), 400)
     answer.holds("context length" in answer.text, "the message does not speak of the context length")
 
@@ -165,13 +122,13 @@ def a_bad_range_fails_a_stream_before_it_begins(session: Session) -> None:
     refused(session.post(CHAT, json=ask(session, max_tokens=0, stream=True)).ended(), 400)
 
 
-@contract(MUST, needs="chat")
+@contract(SHOULD, needs="chat")
 def a_model_that_is_no_text_is_refused(session: Session) -> None:
     """A model that is a number is answered with 400."""
     refused(session.post(CHAT, json=ask(session, model=5)), 400)
 
 
-@contract(MUST, needs="chat")
+@contract(SHOULD, needs="chat")
 def messages_that_are_no_list_are_refused(session: Session) -> None:
     """Messages that are a text are answered with 400."""
     refused(session.post(CHAT, json=ask(session, messages="Hello")), 400)
@@ -189,13 +146,13 @@ def a_stream_that_is_text_is_refused(session: Session) -> None:
     refused(session.post(CHAT, json=ask(session, stream="true")), 400)
 
 
-@contract(MUST, needs="chat")
+@contract(SHOULD, needs="chat")
 def bytes_that_are_no_text_are_refused(session: Session) -> None:
     """A body that is not UTF-8 is answered with 400 (RFC 8259 section 8.1)."""
     refused(session.post(CHAT, content=b'{"model": "\xff", "messages": []}', headers=JSON), 400)
 
 
-@contract(MUST, needs="chat")
+@contract(SHOULD, needs="chat")
 def half_a_character_is_refused(session: Session) -> None:
     """A text with half a surrogate pair is answered with 400."""
     refused(session.post(CHAT, content=b'{"model": "\\ud800", "messages": []}', headers=JSON), 400)
@@ -228,7 +185,7 @@ def a_message_leaks_no_source_line(session: Session) -> None:
     for fields in (
         {"temperature": 2.5},
         {"max_tokens": 0},
-        {"max_tokens": 100_000},
+        {"max_tokens": MORE_THAN_ANY},
         {"model": 5},
         {"messages": "Hello"},
     ):

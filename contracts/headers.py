@@ -35,12 +35,6 @@ def json_says_that_it_is_json(session: Session) -> None:
     session.post(CHAT, json=chat(session)).status(200).media("application/json")
 
 
-@contract(MUST, needs="chat")
-def a_stream_says_that_it_is_one(session: Session) -> None:
-    """A streamed chat is of the media type text/event-stream (WHATWG HTML section 9.2)."""
-    session.post(CHAT, json=chat(session, stream=True)).status(200).media("text/event-stream")
-
-
 @contract(SHOULD, needs="chat")
 def a_header_comes_once(session: Session) -> None:
     """Media type, length, caching and server are said once in a plain answer (RFC 9110 section 5.3)."""

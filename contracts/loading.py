@@ -222,20 +222,20 @@ def unloading_again_changes_nothing(session: Session) -> None:
         _is_not_loaded(session)
 
 
-@contract(MUST)
+@contract(MUST, needs=OWN)
 def does_not_load_what_it_does_not_know(session: Session) -> None:
     """Loading a model that is not there does not succeed."""
     answer = _load(session, session.vary("no-such-model", _UNKNOWN))
     answer.holds(answer.code >= 400, f"the status is {answer.code}, as if it were loaded")
 
 
-@contract(SHOULD)
+@contract(SHOULD, needs=OWN)
 def says_that_it_does_not_know_a_model(session: Session) -> None:
     """Loading a model that is not there is refused with 404 and the envelope of errors."""
     _load(session, session.vary("no-such-model", _UNKNOWN)).refused(404)
 
 
-@contract(SHOULD, needs="not-downloaded")
+@contract(SHOULD, needs=[OWN, "not-downloaded"])
 def says_that_a_model_is_not_downloaded(session: Session) -> None:
     """Loading a model whose files are not here is refused with 400, and the message says that it must be downloaded."""
     answer = _load(session, session.alias("not-downloaded")).refused(400)
@@ -258,7 +258,7 @@ def goes_on_streaming_when_loaded_again(session: Session) -> None:
         _is_whole(stream.rest())
 
 
-@contract(MUST, needs=[ALONE, "slow"])
+@contract(SHOULD, needs=[ALONE, "slow"])
 def survives_an_unload_while_it_streams(session: Session) -> None:
     """Unloading a model that is busy does not end the server, whatever the answer is."""
     with session.stream("POST", "/v1/chat/completions", json=_stream(session)) as stream:

@@ -31,7 +31,7 @@ def says_when_a_model_was_made(session: Session) -> None:
     answer.has({"data": each({"created": int}, least=1)})
 
 
-@contract(MUST, needs="chat")
+@contract(SHOULD, needs="chat")
 def lists_the_id_that_requests_name(session: Session) -> None:
     """A model is listed under the very id that a request names it by, so that a client may choose from the list."""
     answer, models = _listed(session)
@@ -72,7 +72,7 @@ def lists_what_openai_lists_and_no_more(session: Session) -> None:
     answer.holds(not foreign, f"models have {', '.join(sorted(foreign))} as well")
 
 
-@contract(MUST, needs="chat")
+@contract(SHOULD, needs="chat")
 def gives_the_model_that_requests_name(session: Session) -> None:
     """One model can be asked for by the id that requests name it by."""
     wanted = session.model("chat")

@@ -57,7 +57,7 @@ EXCLUDED: Final = (
         "an embedding by a model that chats",
         "<=2.0.1",
         "the process dies (SIGSEGV) at the first",
-        "robustness.survives_an_embedding_by_a_model_that_chats",
+        "embeddings.survives_a_model_for_chats",
     ),
     Excluded(
         "`top_k` and `metadata`, in which it may stand",

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from resilient_foundry import FoundryClient
+from resilient_foundry.foundry.deviations import MEASURED, deviations
 from resilient_foundry.foundry.runtime import EMBEDDING, RESILIENCE, LocalRuntime
 from resilient_foundry.harness import MUST
 from resilient_foundry.harness.contract import collect, provided
@@ -74,3 +75,12 @@ def test_what_a_method_asks_for_is_promised(method: str, runtime: LocalRuntime, 
     asked = {route(each.request.method, each.request.path, each.request.body) for each in recorder.exchanges}
     assert asked
     assert asked - promised == set()
+
+
+def test_what_a_runtime_breaks_is_no_must_unless_the_client_does_something_about_it() -> None:
+    """A client can't work without what must be kept, and ours works with every runtime that was measured."""
+    musts = {each.name for each in collect(provided("contracts")) if each.level is MUST}
+    measured = [version for versions in MEASURED.values() for version in versions]
+    lines = [line for line in deviations() if line.contract in musts and line.tolerance is None]
+    broken = {line.contract for line in lines if any(line.covers(line.contract, version) for version in measured)}
+    assert broken == set()
