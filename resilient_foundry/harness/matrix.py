@@ -31,7 +31,7 @@ MEANINGS: Final[Mapping[Verdict, str]] = {
     Verdict.DEVIATES: "it is not, as is known: the ledger of deviations says how",
     Verdict.BROKEN: "it is not, and the ledger does not know",
     Verdict.FIXED: "it is kept, and the ledger says that it is not",
-    Verdict.NOT_RECORDED: "there is no tape of it",
+    Verdict.NOT_RECORDED: "there is no tape of it, or one of something else",
     Verdict.NOT_EXERCISED: "it could not be asked",
     Verdict.OUTSIDE: "it is about other versions",
 }

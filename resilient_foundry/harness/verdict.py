@@ -24,7 +24,7 @@ class Verdict(Enum):
     NOT_EXERCISED = "not exercised"
     """Nobody could ask: there is no such model, or the server is not ours to change."""
     NOT_RECORDED = "not recorded"
-    """There is no tape of it."""
+    """There is no tape of it, or one of something else."""
     OUTSIDE = "outside"
     """The contract is about other versions."""
 
@@ -50,7 +50,7 @@ class Outcome:
 
     @property
     def is_failure(self) -> bool:
-        """Whether somebody must look: a MUST is broken, a tape is missing, or the ledger is out of date."""
+        """Whether somebody must look: a MUST is broken, or a tape or the ledger is out of date."""
         if self.verdict is Verdict.BROKEN:
             return self.contract.level is Level.MUST
         return self.verdict in {Verdict.FIXED, Verdict.NOT_RECORDED}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import traceback
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from resilient_foundry.foundry.deviations import Deviation, deviations
@@ -81,8 +82,15 @@ def run(contract: Contract, subject: Subject, draw: Draw | None = None) -> Outco
             began = opened.clock()
             reason, culprit = _broken_by(contract, opened, recorder, subject.runtime.version, draw)
             seconds = opened.clock() - began
+            unused = opened.unused() if reason is None else ()
     except NotRecordedError as error:
         return Outcome(contract, Verdict.NOT_RECORDED, str(error))
+    except UnansweredError as error:
+        return Outcome(contract, Verdict.NOT_RECORDED, str(error), recorder.exchanges if recorder else ())
+    if unused:
+        asked = ", ".join(str(each.request) for each in unused)
+        reason = f"the tape holds what this contract does not ask for: {asked}"
+        return Outcome(contract, Verdict.NOT_RECORDED, reason, recorder.exchanges, unused[0])
     verdict = Verdict.HELD if reason is None else Verdict.BROKEN
     return Outcome(contract, verdict, reason or "", recorder.exchanges, culprit, seconds=seconds)
 
@@ -96,17 +104,7 @@ def in_the_light_of(ledger: Iterable[Deviation], outcome: Outcome, subject: Subj
         verdict, reason = Verdict.DEVIATES, f"{known.reason} ({outcome.reason})"
     else:
         verdict, reason = Verdict.FIXED, f"it holds, and the ledger says that it does not: {known.reason}"
-    return Outcome(
-        outcome.contract,
-        verdict,
-        reason,
-        outcome.exchanges,
-        outcome.culprit,
-        known,
-        outcome.seconds,
-        outcome.examples,
-        outcome.smallest,
-    )
+    return replace(outcome, verdict=verdict, reason=reason, deviation=known)
 
 
 def _broken_by(
@@ -118,18 +116,14 @@ def _broken_by(
         contract.check(session)
     except BrokenError as error:
         return str(error), error.exchange
-    except UnansweredError as error:
-        return str(error), None
+    except UnansweredError:
+        raise
     except Exception as error:
         if type(error).__module__.startswith("hypothesis"):  # how it takes a drawn value back, and no verdict
             raise
         return _stumbled(contract, error), recorder.exchanges[-1] if recorder.exchanges else None
     finally:
         session.close()
-    unused = opened.unused()
-    if unused:
-        asked = ", ".join(str(each.request) for each in unused)
-        return f"the tape holds what this contract does not ask for: {asked}", unused[0]
     return None, None
 
 

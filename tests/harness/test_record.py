@@ -49,7 +49,7 @@ def test_a_tape_that_would_prove_something_else_is_refused(started: Started, tmp
 
     (done,) = record([promise(fickle, name="status.fickle")], started, tmp_path)
     assert done.fate is Fate.REFUSED
-    assert done.reason.startswith("live it is held; from the tape it is broken")
+    assert done.reason.startswith("live it is held; from the tape it is not recorded")
     assert not done.path.exists()
 
 

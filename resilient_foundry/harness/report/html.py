@@ -39,7 +39,7 @@ _MEANS: Final = {
     Verdict.FIXED: "it holds, though the ledger of deviations says otherwise: its line is out of date",
     Verdict.DEVIATES: "it does not hold, and the ledger of deviations says why",
     Verdict.BROKEN: "it does not hold, and nobody knew",
-    Verdict.NOT_RECORDED: "there is no tape of it",
+    Verdict.NOT_RECORDED: "there is no tape of it, or one of something else",
     Verdict.NOT_EXERCISED: "it could not be asked here",
     Verdict.OUTSIDE: "the contract is about other versions",
 }
