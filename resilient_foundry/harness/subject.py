@@ -23,6 +23,7 @@ from resilient_foundry.foundry.wire import mapping
 from resilient_foundry.harness.contract import ALONE, OWN, Contract
 from resilient_foundry.harness.evidence import Exchange
 from resilient_foundry.harness.tapes import Tape, player
+from resilient_foundry.harness.tapes.normalise import REQUEST_HEADERS
 from resilient_foundry.harness.tapes.tape import HOST
 from resilient_foundry.harness.verdict import Runtime
 from resilient_foundry.testing import VirtualTime
@@ -32,6 +33,8 @@ CHAT: Final = "chat"
 """The part of the model that contracts about chats talk to; the other parts bear the aliases of built-in models."""
 LATEST: Final = {Generation.ONE: "1.2.4", Generation.TWO: "2.2.1"}
 """A server does not say its version; unless somebody knows it, it is taken for the last that was measured."""
+_TELLING: Final = REQUEST_HEADERS - {"host", "user-agent"}
+"""By these headers requests on a tape are told apart; where a tape is played there is another host."""
 _STATUS_SECONDS: Final = 10.0
 _ROLES: Final = {"resilience": CHAT}
 
@@ -106,7 +109,7 @@ class Taped:
         if not path.exists():
             raise NotRecordedError(f"there is no tape {path.relative_to(self.folder.parent)}")
         clock = VirtualTime()
-        playing = player(Tape.load(path).exchanges, clock=clock)
+        playing = player(Tape.load(path).exchanges, clock=clock, headers=_TELLING)
         yield Opened(playing, f"http://{HOST}", clock, _served(), lambda: playing.reel.unused, clock.pass_)
 
 

@@ -37,7 +37,7 @@ def answered(status: int, body: bytes, **headers: str) -> Lie:
 LIES: Final = (
     answered(200, b"{}"),
     answered(404, b'{"error":{"message":"no","type":"invalid_request_error"}}'),
-    answered(500, b'{"error":{"message":"no","type":"server_error"}}'),
+    answered(500, b'{"error":{"message":"chat.cc:12 no","type":"server_error"}}'),
     answered(502, b"<h1>Bad Gateway</h1>", content_type="text/html", access_control_allow_origin="*"),
 )
 

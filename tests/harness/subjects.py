@@ -16,12 +16,20 @@ from resilient_foundry.foundry.deviations import Deviation
 from resilient_foundry.foundry.runtime import ServedModel
 from resilient_foundry.harness import MUST, Level, Session
 from resilient_foundry.harness.contract import Contract
-from resilient_foundry.harness.evidence import Chunk, Ended, Exchange, Request, Response
+from resilient_foundry.harness.evidence import Chunk, Ended, Exchange, Headers, Request, Response
 from resilient_foundry.harness.subject import Opened
 from resilient_foundry.harness.verdict import Outcome, Runtime, Verdict, Verification
 from tests.servers import Conversation, Handler
 
 JSON = {"content-type": "application/json"}
+SENT = (
+    ("accept", "*/*"),
+    ("connection", "keep-alive"),
+    ("content-length", "13"),
+    ("content-type", "application/json"),
+    ("user-agent", "resilient-foundry"),
+)
+"""The head of a request for a chat, as a session sends it."""
 STATUS = {"endpoints": ["http://127.0.0.1:1"], "modelCachePath": "/models", "pid": 1}
 """What 2.x says of itself."""
 RUNTIME = Runtime("foundry-local", "2.2.1")
@@ -77,10 +85,15 @@ def deviation(contract: str = "area.holds", versions: str = ">=2") -> Deviation:
     )
 
 
-def exchange(body: bytes = b'{"a":1}', status: int = 200, media: str = "application/json") -> Exchange:
+def exchange(
+    body: bytes = b'{"a":1}',
+    status: int = 200,
+    media: str = "application/json",
+    sent: Headers = (("content-type", "application/json"),),
+) -> Exchange:
     """One that ended well."""
     return Exchange(
-        Request("POST", "/v1/chat/completions", (("content-type", "application/json"),), b'{"model":"m"}'),
+        Request("POST", "/v1/chat/completions", sent, b'{"model":"m"}'),
         Response(status, (("content-type", media),), 0.01, (Chunk(0.02, body),), "OK"),
         Ended(at=0.03),
         1,

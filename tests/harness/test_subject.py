@@ -20,7 +20,7 @@ from resilient_foundry.harness.subject import (
     taped,
 )
 from resilient_foundry.harness.tapes import Tape
-from tests.harness.subjects import STATUS, exchange, pages, promise
+from tests.harness.subjects import SENT, STATUS, exchange, pages, promise
 from tests.servers import Server, closed_port, replies
 
 LOADED = ["resilience-generic-cpu:1", "embedding-generic-cpu:1"]
@@ -74,7 +74,7 @@ def test_nobody_at_home_is_said_in_one_sentence() -> None:
 def cassettes(tmp_path: Path) -> Path:
     """Tapes of two versions."""
     for version in ("2.2.1", "1.10.0", "1.2.4"):
-        Tape((exchange(),)).save(tmp_path / f"foundry-local-{version}" / "area" / "holds.yaml")
+        Tape((exchange(sent=SENT),)).save(tmp_path / f"foundry-local-{version}" / "area" / "holds.yaml")
     return tmp_path
 
 

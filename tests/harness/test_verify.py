@@ -16,7 +16,7 @@ from resilient_foundry.harness.subject import Subject, Taped
 from resilient_foundry.harness.tapes import Tape
 from resilient_foundry.harness.verdict import Outcome, Runtime, Verdict
 from resilient_foundry.harness.verify import judge, run, verify
-from tests.harness.subjects import Asked, deviation, exchange, promise
+from tests.harness.subjects import SENT, Asked, deviation, exchange, promise
 from tests.servers import Server, replies
 
 
@@ -142,7 +142,7 @@ def test_what_is_needed_and_not_there_is_said(subject: Asked) -> None:
 def tapes(tmp_path: Path) -> Taped:
     """The tape of one contract, with two exchanges."""
     folder = tmp_path / "foundry-local-2.2.1"
-    Tape((exchange(), exchange())).save(folder / "area" / "holds.yaml")
+    Tape((exchange(sent=SENT), exchange(sent=SENT))).save(folder / "area" / "holds.yaml")
     return Taped(folder)
 
 
@@ -168,6 +168,17 @@ def test_a_tape_and_its_contract_must_match(tapes: Taped, times: int, verdict: V
     """What nobody asks for, and what nobody answers, are both failures, whatever the ledger says of the server."""
     found = judge(promise(posts(times)), tapes, [] if verdict is Verdict.HELD else [deviation()])
     assert (found.verdict, found.reason) == (verdict, reason)
+
+
+def test_a_request_with_another_head_is_another_request(tapes: Taped) -> None:
+    """Else a contract about a header would be proven by whatever was once sent."""
+
+    def asks_from_elsewhere(session: Session) -> None:
+        session.post("/v1/chat/completions", json={"model": "m"}, headers={"origin": "http://a.example"})
+
+    found = judge(promise(asks_from_elsewhere), tapes)
+    assert found.verdict is Verdict.NOT_RECORDED
+    assert found.reason.endswith("header origin is http://a.example, and on the tape it is not there")
 
 
 def test_a_missing_tape_is_a_failure_whatever_the_ledger_says(tapes: Taped) -> None:

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Container, Generator, Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
 from functools import partial
 from types import ModuleType
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 
 from resilient_foundry._transports.library import library
 from resilient_foundry.harness.evidence import ABANDONED, COMPLETE, Chunk, Ended, Exchange, Request, Response
-from resilient_foundry.harness.shapes import differences
+from resilient_foundry.harness.shapes import shown
 from resilient_foundry.testing import VirtualTime
 
 _PHASES: Final = {"ConnectError": "connect", "ConnectTimeout": "connect", "PoolTimeout": "pool"}
+_SHOWN_DIFFERENCES: Final = 3
+_SHOWN_TEXT: Final = 80  # letters of a value
+_SHOWN_BYTES: Final = 20
 
 
 class _Seconds(float):
@@ -34,8 +37,11 @@ class UnansweredError(AssertionError):
 class Reel:
     """The exchanges of a tape, each of which is played once: requests that are alike are answered in their order."""
 
-    def __init__(self, exchanges: Sequence[Exchange], clock: Callable[[float], None]) -> None:
+    def __init__(
+        self, exchanges: Sequence[Exchange], clock: Callable[[float], None], headers: Container[str] = frozenset()
+    ) -> None:
         self._exchanges = tuple(exchanges)
+        self._headers = headers
         self._left = dict(enumerate(exchanges))
         self._lock = threading.Lock()
         self.pass_ = clock
@@ -49,10 +55,10 @@ class Reel:
 
     def take(self, request: Request) -> Exchange:
         """The exchange that answers this request; raises `UnansweredError`."""
-        key = _key(request)
+        key = self._key(request)
         with self._lock:
             for place, exchange in self._left.items():
-                if _key(exchange.request) == key:
+                if self._key(exchange.request) == key:
                     del self._left[place]
                     return exchange
         raise UnansweredError(self._why(request))
@@ -65,29 +71,62 @@ class Reel:
 
     def _why(self, request: Request) -> str:
         left = self.unused
-        if any(_key(each.request) == _key(request) for each in self._exchanges):
+        if any(self._key(each.request) == self._key(request) for each in self._exchanges):
             return f"{request} is on the tape, but not once more"
         if not left:
             return f"{request} is not on the tape, of which everything has been played"
         nearest = max(left, key=lambda each: _likeness(each.request, request)).request
-        return f"{request} is not on the tape; the nearest is {nearest}: {'; '.join(_difference(request, nearest))}"
+        found = list(self._differences(request, nearest))
+        rest = len(found) - _SHOWN_DIFFERENCES
+        more = f"; and {rest} more" if rest > 0 else ""
+        return f"{request} is not on the tape; the nearest is {nearest}: {'; '.join(found[:_SHOWN_DIFFERENCES])}{more}"
+
+    def _key(self, request: Request) -> object:
+        parts = urlsplit(request.path)
+        query = sorted(parse_qsl(parts.query, keep_blank_values=True))
+        return request.method, parts.path, query, self._head(request), _canonical(request.body)
+
+    def _head(self, request: Request) -> Mapping[str, str]:
+        head: dict[str, str] = {}
+        for name, value in request.headers:
+            if name in self._headers:
+                head[name] = f"{head[name]}, {value}" if name in head else value
+        return head
+
+    def _differences(self, request: Request, nearest: Request) -> Iterator[str]:
+        if (request.method, request.path) != (nearest.method, nearest.path):
+            yield "another method or path"
+        yield from _between(_members(self._head(request), "header"), _members(self._head(nearest), "header"))
+        try:
+            yield from _between(dict(_leaves(json.loads(request.body))), dict(_leaves(json.loads(nearest.body))))
+        except (ValueError, RecursionError):
+            for at in range(max(len(request.body), len(nearest.body))):
+                ours, theirs = (each[at : at + _SHOWN_BYTES] for each in (request.body, nearest.body))
+                if ours[:1] != theirs[:1]:
+                    yield f"the body goes on with {shown(ours)} at byte {at}, not with {shown(theirs)}"
+                    return
 
 
 def player(
-    exchanges: Sequence[Exchange] | Reel, *, module: ModuleType = httpx, clock: VirtualTime | None = None
+    exchanges: Sequence[Exchange] | Reel,
+    *,
+    module: ModuleType = httpx,
+    clock: VirtualTime | None = None,
+    headers: Container[str] = frozenset(),
 ) -> Any:  # wears the transport classes of whichever library it is for
     """A transport, sync and async, of httpx or the library given, that answers from these exchanges; see its `.reel`.
 
     Times are those of the tape, and pass on `clock`, for an asynchronous client in its event loop where that lives on
     the clock (see `testing.run_on`). Limits on the request are kept: what came too late for them is a ReadTimeout. A
     request that no exchange answers raises `UnansweredError`, which is no error of the HTTP library, so that nothing
-    tries it again.
+    tries it again. `headers` are those, in lower case, by which requests are told apart, beside method, path and body.
     """
     known = library(module.__name__)
     passing = clock or VirtualTime()
     body = type("PlayedBody", (_PlayedBody, known.SyncByteStream, known.AsyncByteStream), {})
     kind = type("Player", (_Player, known.BaseTransport, known.AsyncBaseTransport), {})
-    return kind(module, body, exchanges if isinstance(exchanges, Reel) else Reel(exchanges, passing.pass_), passing)
+    reel = exchanges if isinstance(exchanges, Reel) else Reel(exchanges, passing.pass_, headers)
+    return kind(module, body, reel, passing)
 
 
 class _Player:
@@ -119,7 +158,8 @@ class _Player:
             await self._clock.sleep(seconds)
 
     def _answer(self, request: Any, body: bytes) -> Generator[_Seconds, None, Any]:
-        asked = Request(request.method, request.url.raw_path.decode("ascii"), (), body)
+        head = tuple((name.decode("ascii").lower(), value.decode("latin-1")) for name, value in request.headers.raw)
+        asked = Request(request.method, request.url.raw_path.decode("ascii"), head, body)
         exchange = self.reel.take(asked)
         limits: Mapping[str, float | None] = request.extensions.get("timeout") or {}
         answer, ended = exchange.response, exchange.ended
@@ -218,11 +258,6 @@ def _says_of_silence(ended: Ended) -> str:
     return ended.says if ended.how == "ReadTimeout" else ""
 
 
-def _key(request: Request) -> object:
-    parts = urlsplit(request.path)
-    return request.method, parts.path, sorted(parse_qsl(parts.query, keep_blank_values=True)), _canonical(request.body)
-
-
 def _canonical(body: bytes) -> object:
     try:
         return json.dumps(json.loads(body), sort_keys=True)
@@ -235,11 +270,32 @@ def _likeness(one: Request, other: Request) -> float:
     return same + SequenceMatcher(None, one.body[:2000], other.body[:2000]).ratio()
 
 
-def _difference(request: Request, nearest: Request) -> list[str]:
-    if (request.method, request.path) != (nearest.method, nearest.path):
-        return [f"{request}, not {nearest}"]
-    try:
-        found = list(differences(json.loads(request.body), json.loads(nearest.body), "body"))
-        return found or ["the body holds more"]
-    except (ValueError, RecursionError):
-        return [f"a body of {len(request.body)} bytes, not of {len(nearest.body)}"]
+def _leaves(value: object, path: str = "body") -> Iterator[tuple[str, str]]:
+    """What stands where in a JSON value, as JSON."""
+    if isinstance(value, dict) and value:
+        for name, member in cast("dict[str, object]", value).items():
+            yield from _leaves(member, f"{path}.{name}")
+    elif isinstance(value, list) and value:
+        for place, item in enumerate(cast("list[object]", value)):
+            yield from _leaves(item, f"{path}[{place}]")
+    else:
+        yield path, json.dumps(value, ensure_ascii=False)
+
+
+def _members(values: Mapping[str, str], path: str) -> Mapping[str, str]:
+    return {f"{path} {name}": value for name, value in values.items()}
+
+
+def _between(ours: Mapping[str, str], theirs: Mapping[str, str]) -> Iterator[str]:
+    """What stands in a request otherwise than in the one on the tape."""
+    for path in dict.fromkeys([*theirs, *ours]):
+        if path not in theirs:
+            yield f"{path} is {_cut(ours[path])}, and on the tape it is not there"
+        elif path not in ours:
+            yield f"{path} is not there, and on the tape it is {_cut(theirs[path])}"
+        elif ours[path] != theirs[path]:
+            yield f"{path} is {_cut(ours[path])}, not {_cut(theirs[path])}"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN_TEXT else f"{text[:_SHOWN_TEXT]}…"

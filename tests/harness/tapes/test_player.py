@@ -78,6 +78,38 @@ def test_a_request_that_is_not_there_names_the_nearest_and_the_difference() -> N
     assert playing.reel.unused == (WHOLE,)
 
 
+def difference(sent: Request, taped: Request) -> str:
+    """What is said of a request that is not on the tape, behind the name of the nearest."""
+    headers = {name for name, _ in (*sent.headers, *taped.headers)}
+    request = httpx.Request(sent.method, f"http://a{sent.path}", headers=list(sent.headers), content=sent.body)
+    with pytest.raises(UnansweredError) as raised:
+        player([Exchange(taped, Response(200))], headers=headers).handle_request(request)
+    return str(raised.value).partition(f"the nearest is {taped}: ")[2]
+
+
+@pytest.mark.parametrize(
+    ("sent", "taped", "said"),
+    [
+        (b'{"a":1,"seed":7}', b'{"a":1}', "body.seed is 7, and on the tape it is not there"),
+        (b'{"a":1}', b'{"a":1,"seed":7}', "body.seed is not there, and on the tape it is 7"),
+        (b'{"a":[{"b":1}]}', b'{"a":[{"b":true}]}', "body.a[0].b is 1, not true"),
+        (b'{"a":1,"b":1,"c":1,"d":1}', b'{"a":2,"b":2,"c":2,"d":2}', "body.a is 1, not 2; body.b is 1, not 2; "),
+        (b'"' + b"a" * 500 + b'"', b'""', f'body is "{"a" * 79}…, not ""'),
+        (b"{nope", b"{none", "the body goes on with b'pe' at byte 3, not with b'ne'"),
+    ],
+)
+def test_each_kind_of_difference_is_said(sent: bytes, taped: bytes, said: str) -> None:
+    """In either direction, and never that the nearest is the same."""
+    assert difference(Request("POST", "/", (), sent), Request("POST", "/", (), taped)).startswith(said)
+
+
+def test_a_difference_in_the_head_is_said() -> None:
+    """Whoever asks for nothing but another header sees which."""
+    sent, taped = Request("GET", "/", (("origin", "http://a.example"),)), Request("GET", "/", (("accept", "*/*"),))
+    assert "header accept is not there, and on the tape it is */*" in difference(sent, taped)
+    assert "header origin is http://a.example, and on the tape it is not there" in difference(sent, taped)
+
+
 def test_an_exchange_is_played_once() -> None:
     playing = player([WHOLE])
     playing.handle_request(asked(httpx)).read()
