@@ -28,6 +28,8 @@ from resilient_foundry.errors import ResilienceError
 from resilient_foundry.foundry import FoundryError, SettingsError
 from resilient_foundry.foundry.runtime import RuntimeStartError
 from resilient_foundry.foundry.settings import LOG_LEVEL, LOG_LEVELS
+from resilient_foundry.harness.runtimes import RuntimeNotInstalledError
+from resilient_foundry.harness.subject import UnreachableError
 
 app = typer.Typer(
     help="Resilient HTTP for Foundry Local: see it survive, talk to it, look after it.",
@@ -213,7 +215,7 @@ def record(
     ] = None,
     runtime: Annotated[
         list[str] | None,
-        typer.Option(metavar="VERSION", help="A version to start and record, more than once; with --url, what it is."),
+        typer.Option(metavar="VERSION", help="A version to start and record, more than once; with --url, its version."),
     ] = None,
     url: Annotated[str | None, typer.Option("--url", metavar="URL", help="A server to record as it runs.")] = None,
     into: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the tapes go.")] = Path("cassettes"),
@@ -325,7 +327,9 @@ def run() -> int:
         ResilienceError,
         SettingsError,
         MissingExtraError,
+        RuntimeNotInstalledError,
         RuntimeStartError,
+        UnreachableError,
         ValueError,
         httpx.HTTPError,
         httpx.InvalidURL,

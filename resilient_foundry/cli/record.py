@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from resilient_foundry.cli.output import console, errors, print_json, say
+from resilient_foundry.foundry.settings import url as base_url_of
 from resilient_foundry.harness.contract import collect, provided
 from resilient_foundry.harness.record import Fate, Recorded, prune, record
 from resilient_foundry.harness.runtimes import interpreter
@@ -27,10 +28,10 @@ def run(
     as_json: bool,
 ) -> int:
     """Record; gives the exit code, which is 1 where a tape was refused."""
-    if url is not None and len(runtimes) > 1:
-        raise ValueError("a server has one version: name it with one --runtime beside --url")
+    if url is not None and len(runtimes) != 1:
+        raise ValueError("a server does not say its version, and a tape does: name it with one --runtime beside --url")
     if url is None and not runtimes:
-        raise ValueError("name what to record: --runtime 2.2.1, or --url http://127.0.0.1:5273")
+        raise ValueError("name what to record: --runtime 2.2.1, and --url http://127.0.0.1:5273 if it runs already")
     if pruned and only:
         raise ValueError("--prune looks at every contract: name none with it")
     folder = contracts or provided("contracts")
@@ -56,7 +57,7 @@ def run(
 
 def _subjects(runtimes: Sequence[str], url: str | None, *, as_json: bool) -> Iterable[AbstractContextManager[Subject]]:
     if url is not None:
-        yield nullcontext(Live(url, version=runtimes[0] if runtimes else None))
+        yield nullcontext(Live(base_url_of("--url", url), version=runtimes[0]))
         return
     for version in runtimes:
         python = interpreter(version, on_progress=_pass_over if as_json else _say_doing)
