@@ -7,7 +7,7 @@ import os
 import ssl
 import sys
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -31,8 +31,8 @@ from resilient_foundry.testing import VirtualTime
 PRODUCT: Final = "foundry-local"
 CHAT: Final = "chat"
 """The part of the model that contracts about chats talk to; the other parts bear the aliases of built-in models."""
-LATEST: Final = {Generation.ONE: "1.2.4", Generation.TWO: "2.2.1"}
-"""A server does not say its version; unless somebody knows it, it is taken for the last that was measured."""
+LATEST: Final = {Generation.ZERO: "0.9", Generation.ONE: "1.2.4", Generation.TWO: "2.2.1"}
+"""A server does not say its version; unless somebody knows it, it is taken for the last that is known."""
 _TELLING: Final = REQUEST_HEADERS - {"host", "user-agent"}
 """By these headers requests on a tape are told apart; where a tape is played there is another host."""
 _STATUS_SECONDS: Final = 10.0
@@ -129,7 +129,8 @@ def taped(folder: Path) -> tuple[Taped, ...]:
 class Live:
     """A server that runs somewhere, and is not ours: nothing is loaded, unloaded or shut down unless `may_change`.
 
-    `models` say by id or alias who plays which part; without a chat model among them, the first one loaded is taken.
+    `models` say by id or alias who plays which part; without a chat model among them it is the first one loaded that
+    plays no other. 2.x loads by alias alone, and does not tell it: name by its alias what may be loaded there.
     `version` is what its owner says that it is. Raises `UnreachableError`.
     """
 
@@ -146,10 +147,12 @@ class Live:
         self.url = url.rstrip("/").removesuffix("/v1")
         generation, loaded = _look(self.url)
         self.runtime = Runtime(PRODUCT, version or LATEST[generation], self.url)
-        named = dict(models or {})
-        if CHAT not in named and loaded:
-            named[CHAT] = loaded[0]
-        self._models = {role: ServedModel(_alias(name), name) for role, name in named.items()}
+        served = {role: _served_as(name, loaded) for role, name in (models or {}).items()}
+        taken = {model.id for model in served.values()}
+        idle = next((name for name in loaded if name not in taken), None)
+        if CHAT not in served and idle is not None:
+            served[CHAT] = _served_as(idle, loaded)
+        self._models = served
         self.offers: frozenset[str] = frozenset([*self._models, *([OWN] if may_change else [])])
 
     @contextmanager
@@ -220,17 +223,25 @@ def _look(url: str) -> tuple[Generation, list[str]]:
             answer = client.get("/status")
             status = mapping(answer.json()) if answer.is_success else None
             generation = None if status is None else generation_of(status)
-            if generation is None or generation not in LATEST:
-                raise UnreachableError(
-                    f"what answers at {url} is no Foundry Local of 1.x or 2.x (GET /status: {answer.status_code}); "
-                    "name the URL that `foundry server status` shows, or start one with `resilient-foundry serve`"
-                )
-            return generation, client.get("/models/loaded").json()
+            if generation is not None:
+                return generation, client.get("/models/loaded").json()
+            if _is_older(client.get("/openai/status")):
+                return Generation.ZERO, client.get("/openai/loadedmodels").json()
+            raise UnreachableError(
+                f"what answers at {url} is no Foundry Local (GET /status: {answer.status_code}); "
+                "name the URL that `foundry server status` shows, or start one with `resilient-foundry serve`"
+            )
     except (httpx.TransportError, ValueError) as error:
         raise UnreachableError(
             f"nothing usable answers at {url} ({str(error) or type(error).__name__}); "
             "is Foundry Local running, and is that its present port?"
         ) from error
+
+
+def _is_older(answer: httpx.Response) -> bool:
+    """Whether this is the state of a 0.x service; documentation and SDKs don't agree about capitals."""
+    state = mapping(answer.json()) if answer.is_success else None
+    return state is not None and "endpoints" in {name.lower() for name in state}
 
 
 def _transport() -> httpx.HTTPTransport:
@@ -250,5 +261,14 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _alias(name: str) -> str:
-    return name.partition(":")[0]
+def _served_as(name: str, loaded: Sequence[str]) -> ServedModel:
+    """The model of an id or an alias. The id of an alias is the one in memory whose name is it, or begins with it."""
+    if ":" in name:
+        return ServedModel(_name(name), name)
+    found = (each for each in loaded if _name(each) == name or each.startswith(f"{name}-"))
+    return ServedModel(name, next(found, name))
+
+
+def _name(identity: str) -> str:
+    """An id without its version."""
+    return identity.partition(":")[0]

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from resilient_foundry.foundry.deviations import deviations
+from resilient_foundry.harness import ALONE, OWN
 from resilient_foundry.harness.contract import collect, provided
 from resilient_foundry.harness.subject import Taped, taped
+from resilient_foundry.harness.tapes import Tape
 from resilient_foundry.harness.verdict import Outcome, Verdict
 from resilient_foundry.harness.verify import verify
 
@@ -75,6 +77,16 @@ def test_no_contract_and_version_has_two_lines() -> None:
     lines = [(line, each.runtime.version) for line in deviations() for each in RUNTIMES]
     covered = [(line.contract, version) for line, version in lines if line.covers(line.contract, version)]
     assert sorted(set(covered)) == sorted(covered)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES, ids=lambda each: each.runtime.version)
+def test_a_server_that_is_not_ours_is_never_asked_to_load_to_unload_or_to_end(runtime: Taped) -> None:
+    """Only contracts that say so ask for it, of which no other server is asked."""
+    harmless = [each for each in CONTRACTS if not each.needs & {OWN, ALONE} and runtime.path(each).exists()]
+    asked = {exchange.request.path for each in harmless for exchange in Tape.load(runtime.path(each)).exchanges}
+    changing = ("/shutdown", "/models/load/", "/models/unload/", "/openai/load/", "/openai/unload", "/openai/download")
+    assert "/status" in asked
+    assert [path for path in asked if path.startswith(changing)] == []
 
 
 def test_three_runtimes_are_on_tape() -> None:

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from resilient_foundry.harness import ALONE, OWN
+from resilient_foundry.harness.contract import collect, provided
 from resilient_foundry.harness.subject import (
     Live,
     NotRecordedError,
@@ -20,6 +21,8 @@ from resilient_foundry.harness.subject import (
     taped,
 )
 from resilient_foundry.harness.tapes import Tape
+from resilient_foundry.harness.verdict import Verdict
+from resilient_foundry.harness.verify import verify
 from tests.harness.subjects import SENT, STATUS, exchange, pages, promise
 from tests.servers import Server, closed_port, replies
 
@@ -39,6 +42,16 @@ def test_a_server_of_generation_1_is_taken_for_its_last_version() -> None:
         assert Live(server.url, version="1.0.0").runtime.version == "1.0.0"
 
 
+def test_a_service_of_generation_0_is_asked_what_it_promises() -> None:
+    """It has no /status, and lists under another path what is in its memory."""
+    with Server(
+        pages(openai_status={"endpoints": []}, openai_loadedmodels=["phi-4-mini-instruct-generic-cpu"])
+    ) as server:
+        live = Live(server.url)
+        (listed,) = verify(collect(provided("contracts"), only=["legacy.lists_what_is_loaded"]), live).outcomes
+    assert (live.runtime.version, listed.verdict) == ("0.9", Verdict.HELD)
+
+
 def test_a_server_that_is_not_ours_is_not_ours_to_change() -> None:
     """A contract that ends the server is never asked of it, whoever allows what."""
     with Server(pages(status=STATUS, models_loaded=[])) as server:
@@ -55,6 +68,29 @@ def test_the_models_that_play_the_parts_may_be_named() -> None:
                 "embedding": LOADED[1],
             }
             assert opened.models["embedding"].alias == "embedding-generic-cpu"
+
+
+def test_the_model_for_chats_is_one_that_plays_no_other_part() -> None:
+    """An embedding model that was loaded first would break every promise about chats."""
+    with Server(pages(status=STATUS, models_loaded=LOADED[::-1])) as server:
+        with Live(server.url, models={"embedding": LOADED[1]}).open(promise()) as opened:
+            assert opened.models["chat"].id == LOADED[0]
+        assert Live(server.url, models=dict(zip(["slow", "embedding"], LOADED, strict=True))).offers == {
+            "slow",
+            "embedding",
+        }
+
+
+def test_a_model_that_is_named_by_its_alias_is_asked_by_its_id() -> None:
+    """2.x loads by alias alone, and answers to ids alone."""
+    with Server(pages(status=STATUS, models_loaded=LOADED)) as server:
+        models = {"chat": "resilience", "embedding": "embedding-generic-cpu", "slow": "slow"}
+        with Live(server.url, models=models, may_change=True).open(promise()) as opened:
+            assert {role: (model.alias, model.id) for role, model in opened.models.items()} == {
+                "chat": ("resilience", LOADED[0]),
+                "embedding": ("embedding-generic-cpu", LOADED[1]),
+                "slow": ("slow", "slow"),
+            }
 
 
 @pytest.mark.parametrize("handler", [replies(404), replies(200, b"<html>"), replies(200, b"{}"), replies(200, b"[]")])
