@@ -11,7 +11,7 @@ from resilient_foundry.cli.output import print_json, say
 from resilient_foundry.foundry.wire import mapping
 
 if TYPE_CHECKING:
-    from resilient_foundry.harness.mutation.stage import Run, Served, Way
+    from resilient_foundry.harness.mutation.stage import Leave, Run, Served, Way
 
 _SHOWN = 72
 """Characters of a chunk that are shown."""
@@ -28,7 +28,7 @@ def run(tape: Path, *, way: str, as_json: bool) -> int:
     if not chats:
         raise ValueError(f"{tape} holds no streamed chat, and that is what the client can be played")
     script, original = (chats[:-1], chats[-1]) if "made_of" in loaded.provenance else (chats[:1], chats[0])
-    played = play(script, original, way=_way(way))
+    played = play(script, original, way=_way(way), leave=_leave(loaded.provenance.get("leave")))
     found = complaints(played)
     if as_json:
         ending = played.ending.value if played.ending is not None else None
@@ -70,6 +70,17 @@ def _way(said: str) -> Way:
     if found is None:
         raise ValueError(f"--way is one of {', '.join(map(str, WAYS))}, not {said!r}")
     return found
+
+
+def _leave(said: object) -> Leave:
+    """When the caller left, as a tape of the mutator has it."""
+    from resilient_foundry.harness.mutation.stage import Leave  # noqa: PLC0415 - as above
+
+    known = mapping(said) or {}
+    pieces, seconds = known.get("pieces"), known.get("seconds")
+    return Leave(
+        pieces if isinstance(pieces, int) else None, float(seconds) if isinstance(seconds, (int, float)) else None
+    )
 
 
 def _timeline(number: int, served: Served) -> Iterator[str]:

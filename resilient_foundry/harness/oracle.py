@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Final
 
 from opentelemetry.trace import SpanKind, StatusCode
 
 from resilient_foundry.foundry.connect import DEFAULT_RETRIES, DEFAULT_TIMEOUT
 from resilient_foundry.foundry.operations import LOAD_SECONDS
+from resilient_foundry.harness.mutation.mutations import RETRY_AFTERS
 from resilient_foundry.harness.mutation.reading import Blame, End, Reading, read
 from resilient_foundry.harness.mutation.stage import Ending, Run, Served
 
@@ -17,6 +19,8 @@ DEADLINE: Final = max(LOAD_SECONDS, (DEFAULT_RETRIES + 1) * DEFAULT_TIMEOUT)
 """Seconds that a call of the client may take up to its first event."""
 _SILENCE: Final = 125.0
 """Seconds that the client waits for what comes next, at most, and a little."""
+_EXACTLY: Final = 1e-3
+"""Seconds by which a wait may differ from what was asked for."""
 _SLACK: Final = 5.0
 """Seconds by which a deadline may be missed, for what cleans up."""
 
@@ -27,18 +31,15 @@ def complaints(run: Run) -> tuple[str, ...]:
     It ends in exactly one of complete, a typed error, and cancelled. What is cut off is never complete. What it hands
     over is the beginning of what was sent, at once, and in full. Nothing is asked again after the first piece, and what
     failed before it is. Each attempt is counted once, each span ended once, each answer closed, and no more is held
-    than is allowed, nor waited.
+    than is allowed, nor waited, and as long as the server asks it to.
     """
     if run.ending is None:
         return (f"it ended in none of the ways that there are, but by {run.error!r}",)
     if not run.served:
-        return (f"it asked for no chat: {run.error!r}",)
+        before = () if run.ending is Ending.CANCELLED else (f"it asked for no chat: {run.error!r}",)
+        return (*before, *_within_time(run, []), *_spans_ended(run), *_cleaned_up(run, []))
     said = [read(served.exchange) for served in run.served]
-    return tuple(
-        complaint
-        for rule in (_repeated, _handed_over, _ended, _promptly, _within_time, _bounded, _counted, _traced, _cleaned_up)
-        for complaint in rule(run, said)
-    )
+    return tuple(complaint for rule in _RULES for complaint in rule(run, said))
 
 
 def _repeated(run: Run, said: list[Reading]) -> Iterator[str]:
@@ -51,6 +52,17 @@ def _repeated(run: Run, said: list[Reading]) -> Iterator[str]:
     last = said[-1]
     if last.may_be_mended and run.ending is Ending.ERROR and len(run.served) <= DEFAULT_RETRIES:
         yield f"it gave up after {len(run.served)} attempts, though nothing had begun: {_told(last)}"
+
+
+def _obeyed(run: Run, said: list[Reading]) -> Iterator[str]:
+    """It comes back when the server asked it to."""
+    del said
+    for earlier, later in pairwise(run.served):
+        refusal = earlier.exchange.response
+        asked = None if refusal is None or refusal.status not in {429, 503} else RETRY_AFTERS.get(refusal.headers)
+        waited = later.at - earlier.at
+        if asked is not None and abs(waited - asked) > _EXACTLY:
+            yield f"it came back after {waited:g} s, and was asked to after {asked:g} s"
 
 
 def _handed_over(run: Run, said: list[Reading]) -> Iterator[str]:
@@ -95,7 +107,17 @@ def _promptly(run: Run, said: list[Reading]) -> Iterator[str]:
 
 def _within_time(run: Run, said: list[Reading]) -> Iterator[str]:
     del said
-    last = run.served[-1]
+    limit = DEADLINE + _SLACK
+    if run.ending is Ending.CANCELLED and run.leave.seconds is not None:
+        limit = run.leave.seconds + _SLACK
+    elif run.served:
+        limit = _latest(run, run.served[-1])
+    if run.elapsed > limit:
+        yield f"it took {run.elapsed:.0f} s, and may take {limit:.0f} s"
+
+
+def _latest(run: Run, last: Served) -> float:
+    """When a call must have ended that nobody cancelled."""
     limit = DEADLINE + _SLACK
     if last.asked_for:
         response = last.exchange.response
@@ -103,8 +125,7 @@ def _within_time(run: Run, said: list[Reading]) -> Iterator[str]:
         limit += min(came, DEADLINE) + _SILENCE
     if run.moments:
         limit = min(limit, run.moments[-1] + 2 * _SILENCE)
-    if run.elapsed > limit:
-        yield f"it took {run.elapsed:.0f} s, and may take {limit:.0f} s"
+    return limit
 
 
 def _bounded(run: Run, said: list[Reading]) -> Iterator[str]:
@@ -118,20 +139,28 @@ def _bounded(run: Run, said: list[Reading]) -> Iterator[str]:
 
 def _counted(run: Run, said: list[Reading]) -> Iterator[str]:
     """By ledger, budget and circuit."""
-    sent = len(run.served)
+    sent, cancelled = len(run.served), run.ending is Ending.CANCELLED
     if run.ledger is not None and len(run.ledger.attempts) != sent:
         yield f"the ledger counts {len(run.ledger.attempts)} attempts, and {sent} were made"
-    if run.ledger is None and run.ending is not Ending.CANCELLED:
+    if run.ledger is None and not cancelled:
         yield "it carries no ledger"
-    if run.repetitions != sent - 1:
+    if run.repetitions != sent - 1 and not (cancelled and run.repetitions == sent):  # it may have been about to
         yield f"the budget counts {run.repetitions} repetitions, and {sent - 1} were made"
     if any(reading.may_time_out for reading in said):
         return
+    failed = _failures_in_a_row(said)
+    known = {failed}
+    if cancelled:  # the last answer may not have ended, and one that was left after it spoke is a sign of life
+        known |= {0} if run.pieces else {_failures_in_a_row(said[:-1])}
+    if run.circuit_failures not in known:
+        yield f"the circuit counts {run.circuit_failures} failures in a row, and {failed} there were"
+
+
+def _failures_in_a_row(said: list[Reading]) -> int:
     failed = 0
     for reading in said:
         failed = failed + 1 if _is_held_against(reading) else failed if _is_no_word(reading) else 0
-    if run.ending is not Ending.CANCELLED and run.circuit_failures != failed:
-        yield f"the circuit counts {run.circuit_failures} failures in a row, and {failed} there were"
+    return failed
 
 
 def _is_held_against(reading: Reading) -> bool:
@@ -142,12 +171,16 @@ def _is_no_word(reading: Reading) -> bool:
     return reading.why == "429"
 
 
-def _traced(run: Run, said: list[Reading]) -> Iterator[str]:
+def _spans_ended(run: Run) -> Iterator[str]:
     yield from run.span_complaints
+    if run.spans is not None and len(run.spans) != run.spans_begun:
+        yield f"{run.spans_begun} spans were begun, and {len(run.spans)} ended"
+
+
+def _traced(run: Run, said: list[Reading]) -> Iterator[str]:
+    yield from _spans_ended(run)
     if run.spans is None:
         return
-    if len(run.spans) != run.spans_begun:
-        yield f"{run.spans_begun} spans were begun, and {len(run.spans)} ended"
     attempts = [span for span in run.spans if span.attributes.get("http.request.method") == "POST"]
     if len(attempts) != len(run.served):
         yield f"{len(attempts)} attempts have a span, and {len(run.served)} were made"
@@ -170,6 +203,12 @@ def _cleaned_up(run: Run, said: list[Reading]) -> Iterator[str]:
     for number, served in enumerate(run.served, 1):
         if _was_answered(served) and served.closed == 0:
             yield f"answer {number} was never closed"
+
+
+_RULES: Final = (
+    *(_repeated, _obeyed, _handed_over, _ended, _promptly),
+    *(_within_time, _bounded, _counted, _traced, _cleaned_up),
+)
 
 
 def _was_answered(served: Served) -> bool:

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from resilient_foundry.cli.app import app
 from resilient_foundry.foundry.chat_stream import ChatReader
 from resilient_foundry.harness.mutation import mutated
-from resilient_foundry.harness.mutation.mutations import Cut
+from resilient_foundry.harness.mutation.mutations import Cut, Stall
 from resilient_foundry.harness.tapes import Tape
 from tests.harness.mutation.tapes import stream
 
@@ -41,6 +41,15 @@ def test_a_client_that_takes_it_wrongly_is_told_of(tmp_path: Path, monkeypatch: 
     shown = CliRunner().invoke(app, ["replay", saved(tmp_path)])
     assert shown.exit_code == 1
     assert "wrong: it took for complete what is failed: it just ends" in shown.output
+
+
+def test_a_caller_that_left_leaves_again(tmp_path: Path) -> None:
+    """Else what went wrong when a task was cancelled would not be seen again."""
+    exchange, path = stream(), tmp_path / "left.yaml"
+    Tape((*mutated(exchange, Stall(1500, 30.0)), exchange), {"made_of": "Stall", "leave": {"seconds": 20.0}}).save(path)
+    shown = CliRunner().invoke(app, ["replay", str(path), "--way", "httpx-trio"])
+    assert shown.exit_code == 0, shown.output
+    assert "20.000 s  ended cancelled" in shown.output
 
 
 def test_programs_get_json(tmp_path: Path) -> None:

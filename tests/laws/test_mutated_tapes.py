@@ -12,7 +12,7 @@ from resilient_foundry.harness.mutation import End, Mutation, mutated, read
 from resilient_foundry.harness.mutation.check import check
 from resilient_foundry.harness.mutation.mutations import Rechunk
 from resilient_foundry.harness.mutation.stage import WAYS, Way, play
-from resilient_foundry.harness.mutation.strategies import mutations, ways
+from resilient_foundry.harness.mutation.strategies import leaves, mutations, ways
 from resilient_foundry.sse import Decoder
 from tests.harness.mutation.tapes import seeds, stream
 
@@ -29,15 +29,18 @@ def test_the_client_takes_every_mutated_tape_as_it_must(
     """One to three mutations of a real stream, in any library and colour: the oracle has nothing to complain of."""
     exchange = data.draw(st.sampled_from(seeds().get(name) or seeds()["comes_in_order"]))
     drawn = data.draw(st.lists(mutations(), min_size=1, max_size=3))
-    leave_after = data.draw(st.none() | st.integers(1, 4))
-    check(exchange, drawn, way=data.draw(ways()), leave_after=leave_after, folder=tmp_path_factory.getbasetemp())
+    folder = tmp_path_factory.getbasetemp() / name
+    check(exchange, drawn, way=data.draw(ways()), leave=data.draw(leaves()), folder=folder)
 
 
 @settings(max_examples=100)
 @given(name=st.sampled_from(NAMES), data=st.data())
-def test_every_stream_of_every_runtime_survives_a_mutation(name: str, data: st.DataObject) -> None:
-    """Not only the plain ones: tools, long and slow ones too."""
-    check(data.draw(st.sampled_from(seeds()[name])), [data.draw(mutations())], way=data.draw(ways()))
+def test_every_stream_of_every_runtime_survives_a_mutation(
+    name: str, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Not only the plain ones: long and slow ones too."""
+    exchange, folder = data.draw(st.sampled_from(seeds()[name])), tmp_path_factory.getbasetemp() / "every"
+    check(exchange, [data.draw(mutations())], way=data.draw(ways()), folder=folder)
 
 
 @settings(max_examples=50)

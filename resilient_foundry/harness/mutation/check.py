@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
+from resilient_foundry.foundry.connect import DEFAULT_RETRIES
 from resilient_foundry.harness.evidence import Exchange
 from resilient_foundry.harness.mutation.mutations import Meaning, Mutation, events_of, mutated
 from resilient_foundry.harness.mutation.reading import End, read
-from resilient_foundry.harness.mutation.stage import Run, Way, play
+from resilient_foundry.harness.mutation.stage import Leave, Run, Way, play
 from resilient_foundry.harness.oracle import complaints
 from resilient_foundry.harness.tapes import Tape
 
@@ -27,43 +28,45 @@ def check(
     mutations: Sequence[Mutation],
     *,
     way: Way | None = None,
-    leave_after: int | None = None,
-    folder: Path | None = None,
+    leave: Leave | None = None,
+    folder: Path,
 ) -> Run:
     """Play it mutated; raises `MistakenError`, with the tape saved in the folder, where the oracle complains."""
-    way = way or Way()
+    way, leave = way or Way(), leave or Leave()
     script = mutated(exchange, *mutations)
 
     def wrong(script: tuple[Exchange, ...]) -> tuple[str, ...]:
-        return complaints(play(script, exchange, way=way, leave_after=leave_after))
+        return complaints(play(script, exchange, way=way, leave=leave))
 
-    run = play(script, exchange, way=way, leave_after=leave_after)
+    run = play(script, exchange, way=way, leave=leave)
     found = complaints(run)
     if found:
-        smallest = shrunk(script, lambda script: bool(wrong(script)))
-        tape = Tape((*smallest, exchange), {"made_of": ", ".join(map(repr, mutations)), "way": str(way)})
-        where = "it"
-        if folder is not None:
-            path = folder / "mutated.yaml"
-            tape.save(path)
-            where = str(path)
-        raise MistakenError(
-            "; ".join(found) + f"\nmutated by {list(mutations)}\nsee resilient-foundry replay {where} --way {way}", tape
-        )
-    _means_what_it_says(exchange, script, mutations, run, leave_after)
+        script = shrunk(script, lambda script: bool(wrong(script)))
+    else:
+        found = tuple(_of_meaning(exchange, script, mutations, run))
+    if found:
+        made_of = ", ".join(map(repr, mutations))
+        tape = Tape((*script, exchange), {"made_of": made_of, "leave": asdict(leave)})
+        path = folder / "mutated.yaml"
+        tape.save(path)
+        told = f"{'; '.join(found)}\nmutated by {made_of}; {leave}\nsee resilient-foundry replay {path} --way {way}"
+        raise MistakenError(told, tape)
     return run
 
 
-def _means_what_it_says(
-    exchange: Exchange, script: Sequence[Exchange], mutations: Sequence[Mutation], run: Run, leave_after: int | None
-) -> None:
-    """What keeps the meaning gives the very result of the original."""
-    original = read(exchange)
-    if leave_after is not None or original.end is not End.WHOLE or read(script[-1]).may_time_out:
+def _of_meaning(
+    exchange: Exchange, script: Sequence[Exchange], mutations: Sequence[Mutation], run: Run
+) -> Iterator[str]:
+    """What keeps the meaning, or postpones it, gives the very result of the original."""
+    original, meanings = read(exchange), {mutation.meaning for mutation in mutations}
+    unsure = any(read(each).may_time_out for each in script)
+    refused = len(script) - 1 + sum(read(each).end is End.FAILED for each in script[-1:])
+    if run.leave != Leave() or original.end is not End.WHOLE or unsure or refused > DEFAULT_RETRIES:
         return
-    if all(mutation.meaning is Meaning.KEPT for mutation in mutations):
-        assert tuple(run.pieces) == original.pieces, "the mutation keeps the meaning, and the result is another"  # noqa: S101 - as in a test
-        assert len(run.served) == 1, "the mutation keeps the meaning, and was asked for again"  # noqa: S101 - as above
+    if Meaning.CHANGED not in meanings and tuple(run.pieces) != original.pieces:
+        yield "the mutation does not change the meaning, and the result is another"
+    if meanings == {Meaning.KEPT} and len(run.served) != 1:
+        yield "the mutation keeps the meaning, and was asked for again"
 
 
 def shrunk(script: tuple[Exchange, ...], is_wrong: Callable[[tuple[Exchange, ...]], bool]) -> tuple[Exchange, ...]:

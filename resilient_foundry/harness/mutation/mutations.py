@@ -15,7 +15,7 @@ from enum import Enum
 from itertools import accumulate, cycle, pairwise
 from typing import Any, Final, Literal, cast
 
-from resilient_foundry.harness.evidence import COMPLETE, Chunk, Ended, Exchange, Response
+from resilient_foundry.harness.evidence import COMPLETE, Chunk, Ended, Exchange, Headers, Response
 
 A_DAY: Final = 86_400.0
 """Seconds of a silence that nobody waits out."""
@@ -418,7 +418,7 @@ class Busy(Mutation):
     """Before the real answer, one that refuses for now, with any form of `Retry-After` (RFC 9110 section 10.2.3)."""
 
     status: Literal[429, 503] = 503
-    headers: tuple[tuple[str, str], ...] = ()
+    headers: Headers = ()
 
     @property
     def meaning(self) -> Meaning:
@@ -433,23 +433,25 @@ class Busy(Mutation):
         return (*before, refusal, last)
 
 
-RETRY_AFTERS: Final[tuple[tuple[tuple[str, str], ...], ...]] = (
-    (),
-    (("retry-after", "3"),),
-    (("retry-after", "0.25"),),
-    (("retry-after", "0"),),
-    (("retry-after", "-1"),),
-    (("retry-after", "soon"),),
-    (("retry-after", ""),),
-    (("retry-after", "1"), ("retry-after", "2")),
-    (("retry-after-ms", "1500"),),
-    (("x-ms-retry-after-ms", "20"), ("retry-after", "9")),
-    (("retry-after", "Wed, 21 Oct 2015 07:28:09 GMT"), ("date", "Wed, 21 Oct 2015 07:28:00 GMT")),
-    (("retry-after", "Wednesday, 21-Oct-15 07:28:09 GMT"), ("date", "Wed, 21 Oct 2015 07:28:00 GMT")),
-    (("retry-after", "Wed Oct 21 07:28:09 2015"), ("date", "Wed Oct 21 07:28:00 2015")),
-    (("retry-after", "Wed, 21 Oct 2015 07:28:00 GMT"),),
-)
-"""Every form that is seen: seconds, fractions, past and future dates in three spellings, milliseconds, nonsense."""
+_DATE: Final = ("date", "Wed, 21 Oct 2015 07:28:00 GMT")
+RETRY_AFTERS: Final[Mapping[Headers, float | None]] = {
+    (): None,
+    (("retry-after", "3"),): 3.0,
+    (("retry-after", "0.25"),): 0.25,
+    (("retry-after", "0"),): None,
+    (("retry-after", "-1"),): None,
+    (("retry-after", "soon"),): None,
+    (("retry-after", ""),): None,
+    (("retry-after", "1"), ("retry-after", "2")): 1.0,
+    (("retry-after-ms", "1500"),): 1.5,
+    (("x-ms-retry-after-ms", "20"), ("retry-after", "9")): 0.02,
+    (("retry-after", "Wed, 21 Oct 2015 07:28:09 GMT"), _DATE): 9.0,
+    (("retry-after", "Wednesday, 21-Oct-15 07:28:09 GMT"), _DATE): 9.0,
+    (("retry-after", "Wed Oct 21 07:28:09 2015"), ("date", "Wed Oct 21 07:28:00 2015")): 9.0,
+    (("retry-after", "Wed, 21 Oct 2015 07:28:00 GMT"),): None,
+}
+"""Every form that is seen, and the seconds that it asks for: seconds, fractions, past and future dates in three
+spellings, milliseconds. None is for what asks for nothing: there the client waits as it likes."""
 
 MUTATIONS: Final[tuple[type[Mutation], ...]] = (
     BadJSON,
@@ -534,12 +536,14 @@ def _of_objects(response: Response, change: Callable[[dict[str, Any]], dict[str,
     def changed(event: bytes) -> bytes:
         head, _, data = event.partition(b"data:")
         try:
-            said: object = json.loads(data)
+            said: object = json.loads(data.decode("utf-8", "surrogateescape"))  # bytes that are no UTF-8 stay
         except ValueError:
             return event
         if not isinstance(said, dict):
             return event
-        written = json.dumps(change(cast("dict[str, Any]", said)), ensure_ascii=False).encode()
+        written = json.dumps(change(cast("dict[str, Any]", said)), ensure_ascii=False).encode(
+            "utf-8", "surrogateescape"
+        )
         return head + b"data: " + written + data[len(data.rstrip()) :]
 
     return _of_events(response, changed)

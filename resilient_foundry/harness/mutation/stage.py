@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Final, Literal
 
+import anyio
+
 from resilient_foundry._extras import MissingExtraError, require
 from resilient_foundry.errors import ResilienceError
 from resilient_foundry.events import Ledger
@@ -50,6 +52,17 @@ class Way:
 WAYS: Final = tuple(Way(library, colour) for library in ("httpx", "httpx2") for colour in ("sync", "asyncio", "trio"))
 
 
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """When the caller goes: closes the stream after so many `pieces`, or its task is cancelled after so many `seconds`.
+
+    Synchronous code can't be cancelled.
+    """
+
+    pieces: int | None = None
+    seconds: float | None = None
+
+
 class Ending(Enum):
     """How a call of the client ended; there is no other way."""
 
@@ -65,6 +78,8 @@ class Served:
     exchange: Exchange
     pieces_before: int
     """How many pieces had been handed over when it was asked for."""
+    at: float
+    """When it was asked for."""
     asked_for: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
     """For each chunk, how many bytes came before it, and how many pieces had been handed over by then."""
     bytes: int = 0
@@ -77,6 +92,7 @@ class Run:
 
     way: Way
     generation: Generation
+    leave: Leave
     served: list[Served] = field(default_factory=list[Served])
     pieces: list[str] = field(default_factory=list[str])
     moments: list[float] = field(default_factory=list[float])
@@ -111,6 +127,8 @@ class _Stage(Reel):
         self._script = script
         self._original = original
         self._model = model_of(original)
+        self._clock = clock
+        self._began = clock.now
 
     def take(self, request: Request) -> Exchange:
         """What is answered to this request."""
@@ -147,7 +165,7 @@ class _Stage(Reel):
         if len(served) >= _ENOUGH:
             raise UnansweredError(f"the same was asked {_ENOUGH} times")
         exchange = self._script[len(served)] if len(served) < len(self._script) else replace(self._original)
-        served.append(Served(exchange, len(self._run.pieces)))
+        served.append(Served(exchange, len(self._run.pieces), self._clock.now - self._began))
         return exchange
 
 
@@ -156,16 +174,15 @@ def play(
     original: Exchange | None = None,
     *,
     way: Way | None = None,
-    leave_after: int | None = None,
+    leave: Leave | None = None,
 ) -> Run:
     """Ask a chat of the client with its own stack, and answer by these exchanges, one an attempt.
 
-    Once they are through, `original` answers, or else the last of them. With `leave_after` the caller closes the stream
-    after so many pieces.
+    Once they are through, `original` answers, or else the last of them. The caller stays to the end, or may `leave`.
     """
     way = way or Way()
     original = original or script[-1]
-    run = Run(way, generation_of(original))
+    run = Run(way, generation_of(original), leave or Leave())
     clock = VirtualTime()
     began = clock.now
     module = import_library(way.library)
@@ -185,9 +202,9 @@ def play(
             with no_leaks():
                 if way.colour == "sync":
                     with on(clock):
-                        _ask(run, clock, module, settings, leave_after)
+                        _ask(run, clock, module, settings)
                 else:
-                    run_on(clock, _ask_awaiting, run, clock, module, settings, leave_after, backend=way.colour)
+                    run_on(clock, _ask_in_a_task, run, clock, module, settings, backend=way.colour)
         except LeakError as leak:
             run.leaks = str(leak)
     run.elapsed = clock.now - began
@@ -197,12 +214,12 @@ def play(
     return run
 
 
-def _ask(run: Run, clock: VirtualTime, module: Any, settings: dict[str, Any], leave_after: int | None) -> None:
+def _ask(run: Run, clock: VirtualTime, module: Any, settings: dict[str, Any]) -> None:
     with FoundryClient(URL, **settings) as client, client.stream_complete("Hello") as stream:
         try:
             for chunk in stream:
                 _take(run, clock, chunk.content)
-                if len(run.pieces) == leave_after:
+                if len(run.pieces) == run.leave.pieces:
                     run.ending = Ending.CANCELLED
                     return
         except Exception as error:  # noqa: BLE001 - looked at
@@ -211,14 +228,19 @@ def _ask(run: Run, clock: VirtualTime, module: Any, settings: dict[str, Any], le
             _ended(run, stream.result())
 
 
-async def _ask_awaiting(
-    run: Run, clock: VirtualTime, module: Any, settings: dict[str, Any], leave_after: int | None
-) -> None:
+async def _ask_in_a_task(run: Run, clock: VirtualTime, module: Any, settings: dict[str, Any]) -> None:
+    with anyio.move_on_after(run.leave.seconds) as task:
+        await _ask_awaiting(run, clock, module, settings)
+    if task.cancelled_caught:
+        run.ending = Ending.CANCELLED
+
+
+async def _ask_awaiting(run: Run, clock: VirtualTime, module: Any, settings: dict[str, Any]) -> None:
     async with AsyncFoundryClient(URL, **settings) as client, client.stream_complete("Hello") as stream:
         try:
             async for chunk in stream:
                 _take(run, clock, chunk.content)
-                if len(run.pieces) == leave_after:
+                if len(run.pieces) == run.leave.pieces:
                     run.ending = Ending.CANCELLED
                     return
         except Exception as error:  # noqa: BLE001 - looked at

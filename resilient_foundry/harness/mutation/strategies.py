@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from resilient_foundry.harness.mutation import mutations as kinds
 from resilient_foundry.harness.mutation.mutations import RETRY_AFTERS, Mutation
-from resilient_foundry.harness.mutation.stage import WAYS, Way
+from resilient_foundry.harness.mutation.stage import WAYS, Leave, Way
 
 _PLACE = st.integers(0, 4000)
 _EVENT = st.integers(-3, 12)
@@ -19,6 +19,13 @@ _SECONDS = st.sampled_from([1.0, 30.0, 5000.0])
 def ways() -> st.SearchStrategy[Way]:
     """A library and a colour."""
     return st.sampled_from(WAYS)
+
+
+@cache
+def leaves() -> st.SearchStrategy[Leave]:
+    """Never, after some pieces, or in the middle of whatever is awaited then."""
+    seconds = st.floats(0.0, 0.25) | st.sampled_from([0.0, 2.0, 29.0, 100.0])
+    return st.one_of(st.just(Leave()), st.builds(Leave, pieces=st.integers(1, 4)), st.builds(Leave, seconds=seconds))
 
 
 @cache
@@ -59,5 +66,5 @@ def mutations() -> st.SearchStrategy[Mutation]:
             ),
         ),
         st.builds(kinds.HugeLine, _EVENT),
-        st.builds(kinds.Busy, st.sampled_from([429, 503]), st.sampled_from(RETRY_AFTERS)),
+        st.builds(kinds.Busy, st.sampled_from([429, 503]), st.sampled_from(tuple(RETRY_AFTERS))),
     )

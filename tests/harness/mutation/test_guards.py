@@ -150,6 +150,10 @@ def bad_json_is_skipped(patch: Patch) -> None:
     patch.setattr(ChatReader, "_object", read_object)
 
 
+def the_server_is_not_obeyed(patch: Patch) -> None:
+    patch.setattr(retry, "retry_after", lambda *_: None)
+
+
 def always_complete(patch: Patch) -> None:
     patch.setattr(ChatReader, "result", result_as_complete)
 
@@ -205,6 +209,7 @@ TABLE: Final = (
     Row(kinds.BadUTF8(b"\xff"), strict_utf8),
     Row(kinds.Busy(503), nothing_is_repeated),
     Row(kinds.Busy(429), nothing_is_repeated),
+    Row(kinds.Busy(503, (("retry-after", "3"),)), the_server_is_not_obeyed),
     Row(kinds.ByteOrderMark(), no_byte_order_mark),
     Row(kinds.Comments(2), comments_are_data),
     Row(kinds.ContentType(), the_content_type_is_compared),
