@@ -40,8 +40,6 @@ class Tolerance(Enum):
     """Say that the default cap ended an answer where the server says that it ended by itself."""
     ASK_CALLS_WHOLE = "ask calls whole"
     """Ask without streaming where tools are given, because calls are streamed as text."""
-    ASK_NO_USAGE = "ask no usage"
-    """Leave `stream_options` out: usage comes unasked."""
     LOOK_BEFORE_STREAMING = "look before streaming"
     """See that the model is loaded first, and look for the cause afterwards: a stream that fails is merely cut."""
     LOOK_BEFORE_LOADING = "look before loading"

@@ -93,8 +93,7 @@ def chat(generation: Generation, body: Mapping[str, object], *, stream: bool, pa
     sent = dict(body)
     if stream:
         sent["stream"] = True  # 2.x takes nothing but a literal true
-        if not tolerates(generation, Tolerance.ASK_NO_USAGE):
-            sent["stream_options"] = {"include_usage": True}
+        sent["stream_options"] = {"include_usage": True}
     read = _reader(generation, payloads.read_chat)
     capped = "max_tokens" not in body
 

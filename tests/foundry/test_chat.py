@@ -133,11 +133,13 @@ def test_a_stream_hands_over_pieces_and_joins_them(connect: Connect) -> None:
 
 
 def test_a_stream_of_1_is_the_same(connect: Connect) -> None:
-    """Other chunks, the same pieces; thoughts parted although their markers are cut."""
+    """Asked in the same words: other chunks, the same pieces; thoughts parted although their markers are cut."""
     pieces = [delta_on_1(piece) for piece in ("<th", "ink>h", "m</think", ">\n\nyes")]
-    stream = connect(one(events(*pieces, delta_on_1("!", "stop"))), model=PHI).stream_complete("hi")
+    server = one(events(*pieces, delta_on_1("!", "stop")))
+    stream = connect(server, model=PHI).stream_complete("hi")
     assert "".join(chunk.content for chunk in stream) == "yes!"
     assert (stream.result().reasoning, stream.result().content) == ("hm", "yes!")
+    assert server.chat_bodies[0]["stream_options"] == {"include_usage": True}
 
 
 def test_an_empty_stream_is_empty(connect: Connect) -> None:
