@@ -9,7 +9,9 @@ from functools import partial
 from pathlib import Path
 
 import httpx
+from packaging.version import InvalidVersion, Version
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Column
 
 from resilient_foundry._extras import MissingExtraError
 from resilient_foundry.cli.complaints import sentence
@@ -53,6 +55,8 @@ def run(asked: Asked) -> int:
     """Verify, and tell; the exit code."""
     try:
         wanted = formats(asked.report)
+        if wanted:
+            asked.report_to.mkdir(parents=True, exist_ok=True)  # refused now rather than after minutes
         contracts = collect(asked.contracts or provided("contracts"), only=asked.only)
         with _subjects(asked) as subjects:
             verifications = [_verified(contracts, each, asked) for each in subjects]
@@ -81,6 +85,9 @@ def _subjects(asked: Asked) -> Generator[Sequence[Subject]]:
     """Who is asked, ready to be."""
     if asked.runtime is not None and (asked.tapes or asked.where is not None):
         raise ValueError("--runtime starts a server of its own; name no URL and no --tapes beside it")
+    is_ours = asked.tapes or asked.runtime is not None
+    if is_ours and (asked.models or asked.may_change or asked.runtime_version is not None):
+        raise ValueError("--model, --may-change and --runtime-version are about a server at a URL")
     if asked.tapes:
         yield taped(Path(asked.where) if asked.where is not None else provided("cassettes"))
     elif asked.runtime is not None:
@@ -92,14 +99,21 @@ def _subjects(asked: Asked) -> Generator[Sequence[Subject]]:
     else:
         where = asked.where
         url = base_url_of("URL", where) if where is not None else Settings.read().endpoint or ask_command()
-        models = _models(asked.models)
-        yield [Live(url, version=asked.runtime_version, models=models, may_change=asked.may_change)]
+        version, models = _version(asked.runtime_version), _models(asked.models)
+        yield [Live(url, version=version, models=models, may_change=asked.may_change)]
 
 
 def _verified(contracts: Sequence[Contract], subject: Subject, asked: Asked) -> Verification:
     """Verify, with a line that shows how far it is."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[at]}"))
-    with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as progress:
+    whole, rest = Column(no_wrap=True), Column(no_wrap=True, ratio=1)
+    columns = (
+        TextColumn("{task.description}", markup=False, table_column=whole),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(table_column=whole),
+        TextColumn("{task.fields[at]}", markup=False, table_column=rest),
+    )
+    hidden = not errors.is_terminal
+    with Progress(*columns, console=errors, transient=True, expand=True, disable=hidden) as progress:
         task = progress.add_task(str(subject.runtime), total=len(contracts), at="")
 
         def done(outcome: Outcome) -> None:
@@ -110,6 +124,14 @@ def _verified(contracts: Sequence[Contract], subject: Subject, asked: Asked) -> 
         from resilient_foundry.harness.fuzz import fuzz  # noqa: PLC0415 - it imports hypothesis
 
         return verify(contracts, subject, asked_by=partial(fuzz, examples=asked.fuzz), way="fuzz", on_outcome=done)
+
+
+def _version(named: str | None) -> str | None:
+    """A version that contracts and the ledger can be held against."""
+    try:
+        return named and str(Version(named))
+    except InvalidVersion as error:
+        raise ValueError(f"--runtime-version is {named!r}; it takes a version such as 2.2.1") from error
 
 
 def _models(named: Sequence[str]) -> Mapping[str, str]:

@@ -12,7 +12,7 @@ from resilient_foundry.foundry.runtime import RESILIENCE, LocalRuntime
 from resilient_foundry.harness.tapes import Tape
 from tests.cli.command import Ran
 from tests.cli.conftest import Command
-from tests.harness.subjects import exchange
+from tests.harness.subjects import SENT, exchange
 from tests.servers import Server, closed_port, replies
 
 OWN = '''
@@ -57,13 +57,15 @@ def test_where_every_must_is_kept_it_says_so_and_exits_0(
     """What a SHOULD is broken by is told all the same."""
     ran = command("verify", runtime.url, "--contracts", str(folder_of(tmp_path, "SHOULD")))
     assert (ran.code, ran.err) == (0, "")
-    assert [line.split() for line in ran.out.splitlines()[:3]] == [
+    assert [line.split() for line in ran.out.splitlines()[2:5]] == [
         ["area", "held", "broken", "not", "exercised"],
         ["mine", "1", "1", "1"],
         ["all", "1", "1", "1"],
     ]
-    assert "broken SHOULD mine.brews: GET /coffee: the status is 404, not 418" in ran.out
-    assert ran.out.endswith("foundry-local 2.2.1 (live) keeps every contract that it must.\n\n")
+    assert ran.out.startswith("broken SHOULD mine.brews: GET /coffee: the status is 404, not 418")
+    assert ran.out.endswith(
+        "foundry-local 2.2.1 (live) keeps every contract that it must. 1 of 3 were not exercised.\n\n"
+    )
 
 
 def test_where_a_must_is_broken_it_exits_1(command: Command, runtime: LocalRuntime, tmp_path: Path) -> None:
@@ -126,7 +128,7 @@ def test_the_real_runtime_is_started_for_it(command: Command) -> None:
 
 def test_tapes_of_a_folder_are_asked_runtime_by_runtime(command: Command, tmp_path: Path) -> None:
     for version in ("1.2.4", "2.2.1"):
-        Tape((exchange(),)).save(tmp_path / "tapes" / f"foundry-local-{version}" / "mine" / "asks.yaml")
+        Tape((exchange(sent=SENT),)).save(tmp_path / "tapes" / f"foundry-local-{version}" / "mine" / "asks.yaml")
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "mine.py").write_text(
         "from resilient_foundry.harness import MUST, contract\n\n@contract(MUST)\ndef asks(session):\n"
@@ -173,6 +175,10 @@ def test_no_service_anywhere(command: Command, monkeypatch: pytest.MonkeyPatch, 
         (("--runtime", "9.9"), "version '9.9' of Foundry Local is not known here"),
         (("--runtime", "2.2.1", "http://127.0.0.1:1"), "--runtime starts a server of its own; name no URL"),
         (("--tapes", "nowhere"), "nowhere holds no tapes"),
+        (("--tapes", "--may-change"), "--model, --may-change and --runtime-version are about a server at a URL"),
+        (("--tapes", "--report", "md", "--report-to", __file__), f"[Errno 17] File exists: '{__file__}'"),
+        (("http://127.0.0.1:1", "--runtime-version", "new"), "--runtime-version is 'new'; it takes a version such as"),
+        (("http://me:secret@127.0.0.1:1",), "URL holds a user name or password; use FOUNDRY_API_KEY"),
         (("--contracts", "nowhere"), "nowhere holds no contracts"),
         (("--only", "nothing"), "no contract begins with 'nothing'; the areas are "),
         (("--report", "pdf"), "there is no report 'pdf'; it takes html, junit, json, md"),

@@ -27,16 +27,20 @@ def worth_saying(verification: Verification) -> tuple[Outcome, ...]:
 
 
 def conclusion(verification: Verification) -> str:
-    """One sentence for all of it."""
-    failures, way = verification.failures, verification.way
-    asked = f"{verification.runtime} ({way})"
+    """A sentence for all of it, and one for what could not be asked: nobody knows whether that is kept."""
+    failures, outcomes = verification.failures, verification.outcomes
+    asked = f"{verification.runtime} ({verification.way})"
     musts = sum(each.verdict is Verdict.BROKEN for each in failures)
     others = len(failures) - musts
-    if not failures:
-        return f"{asked} keeps every contract that it must."
+    unknown = len(verification.of(Verdict.NOT_EXERCISED))
+    if unknown + len(verification.of(Verdict.OUTSIDE)) == len(outcomes):
+        return f"{asked} was asked for none of {len(outcomes)} contracts."
     said = [f"breaks {musts} that it must keep"] if musts else []
     said += [f"has {others} out of date, on tape or in the ledger"] if others else []
-    return f"Of {len(verification.outcomes)} contracts {asked} {' and '.join(said)}."
+    kept = f"Of {len(outcomes)} contracts {asked} {' and '.join(said)}."
+    if not failures:
+        kept = f"{asked} keeps every contract that it must."
+    return f"{kept} {unknown} of {len(outcomes)} were not exercised." if unknown else kept
 
 
 def _numbers(verdicts: Sequence[Verdict], outcomes: Sequence[Outcome]) -> list[int]:
