@@ -71,6 +71,7 @@ class _Search:
         self._last: Outcome | None = None
         self._broken: Outcome | None = None
         self._until: float | None = None
+        self._exit: SystemExit | None = None
 
     def outcome(self, examples: int) -> Outcome:
         """Search, and say what was found."""
@@ -92,7 +93,8 @@ class _Search:
             try:
                 settings(hypothesis.given(strategies.data())(self._try))()
             except _EnoughError:
-                pass
+                if self._exit is not None:
+                    raise self._exit from None
             except Exception:
                 if self._broken is None:
                     raise  # hypothesis has something to say about a strategy
@@ -112,7 +114,11 @@ class _Search:
             drawn.append(shown(value, _LONGEST))
             return value
 
-        outcome = run(self._contract, self._kept, draw)
+        try:
+            outcome = run(self._contract, self._kept, draw)
+        except SystemExit as error:  # by a signal; hypothesis would take it for a failure and run it again
+            self._exit = error
+            raise _EnoughError from error
         if self._until is None:
             self._examples += 1
         self._last = outcome

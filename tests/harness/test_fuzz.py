@@ -139,6 +139,18 @@ def test_a_contract_that_draws_nothing_runs_once() -> None:
     assert outcome.examples == len(server.asked) == 1
 
 
+def test_a_signal_ends_it_at_once() -> None:
+    """SIGTERM is a SystemExit, which hypothesis takes for a failure and runs again."""
+
+    @promise
+    def is_ended(session: Session) -> None:
+        session.vary(1, st.integers())
+        raise SystemExit(143)
+
+    with Server(replies(200)) as server, pytest.raises(SystemExit, match="143"):
+        fuzz(is_ended, Loopback(server.url))
+
+
 def test_a_known_deviation_may_break_and_is_not_shrunk() -> None:
     with Server(handler=fails_above(-1)) as server:
         outcome = fuzz(counts, Loopback(server.url), ledger=[KNOWN])
