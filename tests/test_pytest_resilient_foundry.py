@@ -13,14 +13,14 @@ import pytest
 from resilient_foundry import signal
 from resilient_foundry.foundry.deviations import deviations
 from resilient_foundry.harness.tapes import Tape
-from tests.harness.subjects import STATUS, exchange, pages
+from tests.harness.subjects import SENT, STATUS, exchange, pages
 from tests.servers import Server, closed_port
 from tests.test_imports import modules_after
 
 pytest_plugins = ["pytester"]
 
-# pytester forgets whatever a run imports first, and neither libyaml nor our classes can be had twice.
-for module in ("vcr.serializers.yamlserializer", "vcr.serialize", "resilient_foundry.harness.items"):
+# pytester forgets whatever a run imports first, and neither onnx, nor libyaml, nor our classes can be had twice.
+for module in ("onnx", "vcr.serializers.yamlserializer", "vcr.serialize", "resilient_foundry.harness.items"):
     importlib.import_module(module)
 
 OWN = '''
@@ -170,7 +170,7 @@ def test_tapes_of_several_runtimes_have_names_that_differ(pytester: pytest.Pytes
         f"@contract(MUST)\ndef asks(session):\n    'It answers.'\n    {asks}\n"
     )
     for version in ("1.2.4", "2.2.1"):
-        Tape((exchange(),)).save(own.parent / "tapes" / f"foundry-local-{version}" / "mine" / "asks.yaml")
+        Tape((exchange(sent=SENT),)).save(own.parent / "tapes" / f"foundry-local-{version}" / "mine" / "asks.yaml")
     result = ran(pytester, f"--foundry-contracts={own}", f"--foundry-tapes={own.parent}/tapes", "-rA")
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(["PASSED own/mine.py::asks[[]1.2.4-tapes]", "PASSED own/mine.py::asks[[]2.2.1-tapes]"])
