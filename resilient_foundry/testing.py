@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from types import ModuleType
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, TypeVarTuple
 
 import anyio
 import httpx
@@ -57,6 +57,7 @@ __all__ = [
 
 
 T = TypeVar("T")
+Arguments = TypeVarTuple("Arguments")
 
 _EPOCH = 1.7e9
 """Seconds since 1970 at the zero of a virtual clock."""
@@ -419,6 +420,7 @@ def on(clock: VirtualTime, *, draw: Callable[[], float] = lambda: 0.5) -> Genera
     Their limits, deadlines, waits and circuits go by that clock; the transports underneath must let time pass on the
     same one, as `scripted` does. An asynchronous client waits in its event loop, so run it by `run_on`. `draw` gives
     the random numbers. stamina's loop is played by hand in synchronous code: its instrumentation is told nothing.
+    One clock is for one thread, and a thread that is started in the block is not on it.
     """
     world = World(
         monotonic=clock, wall=lambda: _EPOCH + clock.now, draw=draw, blocking=partial(_VirtualDriver, time=clock)
@@ -432,8 +434,8 @@ def on(clock: VirtualTime, *, draw: Callable[[], float] = lambda: 0.5) -> Genera
 
 def run_on(
     clock: VirtualTime,
-    main: Callable[..., Awaitable[T]],
-    *arguments: object,
+    main: Callable[[*Arguments], Awaitable[T]],
+    *arguments: *Arguments,
     backend: Literal["asyncio", "trio"] = "asyncio",
     draw: Callable[[], float] = lambda: 0.5,
 ) -> T:

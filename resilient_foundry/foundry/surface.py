@@ -166,10 +166,10 @@ class ClientSurface(Generic[H]):
 
         `stack` replaces `Stack.inference()` under the client. `http_client` replaces the whole HTTP client, and is not
         closed with this one; its own time limits hold unless `timeout` is given. `transport` stands in for the network
-        under the stack, as a tape or a `MockTransport` does. `library` is the HTTP library to use.
-        `aliases` tells which id an alias means, where 2.x does not say. `strict=False` sends what this generation would
-        ignore, instead of refusing it. `trust_env=True` uses the proxies of the environment, which 2.x does not
-        understand.
+        under the stack, as a tape or a `MockTransport` does, and is closed with the client. `library` is the
+        HTTP library to use. `aliases` tells which id an alias means, where 2.x does not say. `strict=False` sends what
+        this generation would ignore, instead of refusing it. `trust_env=True` uses the proxies of the environment,
+        which 2.x does not understand.
 
         `load` has a model that a call names loaded when it turns out not to be in memory, once, and the call go on;
         from the service's disk, it is never downloaded. What `unload_model` put away stays away until `load_model`.

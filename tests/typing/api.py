@@ -45,6 +45,7 @@ from resilient_foundry import (
 from resilient_foundry.events import Attempt, Event, Outcome
 from resilient_foundry.faults import Judge, Verdict, judge_by_status
 from resilient_foundry.flow import AttemptPolicy, Flow, Policy, Proceed, Request, Response, now, tell
+from resilient_foundry.foundry import FoundryClient
 from resilient_foundry.policies.circuit import CircuitSnapshot
 from resilient_foundry.policies.redis import redis_storage
 from resilient_foundry.testing import (
@@ -57,7 +58,9 @@ from resilient_foundry.testing import (
     failed,
     lost,
     ok,
+    on,
     rehearse,
+    run_on,
     scripted,
     unsent,
 )
@@ -355,5 +358,15 @@ def rehearsals(heard: list[Event]) -> None:
     assert_type(history.elapsed, float)
     assert_type(clock(), float)
     transport: Any = scripted(ok(), module=httpx2, clock=clock)
-    del transport
     rehearse(Retry(), "ok")  # type: ignore[arg-type]
+    with on(clock, draw=lambda: 0.5) as same, FoundryClient("http://foundry.local", transport=transport) as foundry:
+        assert_type(same, VirtualTime)
+        foundry.health_check()
+
+
+def loops_on_a_virtual_clock() -> None:
+    async def double(number: int) -> int:
+        return 2 * number
+
+    assert_type(run_on(VirtualTime(), double, 2, backend="trio", draw=lambda: 0.5), int)
+    run_on(VirtualTime(), double, "two")  # type: ignore[arg-type]
