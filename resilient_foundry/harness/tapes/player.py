@@ -19,6 +19,7 @@ from resilient_foundry.harness.shapes import shown
 from resilient_foundry.testing import VirtualTime
 
 _PHASES: Final = {"ConnectError": "connect", "ConnectTimeout": "connect", "PoolTimeout": "pool"}
+_LENGTH: Final = "header content-length"
 _SHOWN_DIFFERENCES: Final = 3
 _SHOWN_TEXT: Final = 80  # letters of a value
 _SHOWN_BYTES: Final = 20
@@ -78,8 +79,9 @@ class Reel:
         nearest = max(left, key=lambda each: _likeness(each.request, request)).request
         found = list(self._differences(request, nearest))
         rest = len(found) - _SHOWN_DIFFERENCES
+        how = f": {'; '.join(found[:_SHOWN_DIFFERENCES])}" if found else ""
         more = f"; and {rest} more" if rest > 0 else ""
-        return f"{request} is not on the tape; the nearest is {nearest}: {'; '.join(found[:_SHOWN_DIFFERENCES])}{more}"
+        return f"{request} is not on the tape; the nearest is {nearest}{how}{more}"
 
     def _key(self, request: Request) -> object:
         parts = urlsplit(request.path)
@@ -90,21 +92,17 @@ class Reel:
         head: dict[str, str] = {}
         for name, value in request.headers:
             if name in self._headers:
-                head[name] = f"{head[name]}, {value}" if name in head else value
+                place = f"header {name}"
+                head[place] = f"{head[place]}, {value}" if place in head else value
         return head
 
     def _differences(self, request: Request, nearest: Request) -> Iterator[str]:
-        if (request.method, request.path) != (nearest.method, nearest.path):
-            yield "another method or path"
-        yield from _between(_members(self._head(request), "header"), _members(self._head(nearest), "header"))
-        try:
-            yield from _between(dict(_leaves(json.loads(request.body))), dict(_leaves(json.loads(nearest.body))))
-        except (ValueError, RecursionError):
-            for at in range(max(len(request.body), len(nearest.body))):
-                ours, theirs = (each[at : at + _SHOWN_BYTES] for each in (request.body, nearest.body))
-                if ours[:1] != theirs[:1]:
-                    yield f"the body goes on with {shown(ours)} at byte {at}, not with {shown(theirs)}"
-                    return
+        """What is otherwise than in the nearest, whose name says whether method and path are."""
+        yield from _between_bodies(request.body, nearest.body)
+        ours, theirs = self._head(request), self._head(nearest)
+        if len(request.body) != len(nearest.body):  # from which its length follows
+            ours, theirs = ({name: head[name] for name in head if name != _LENGTH} for head in (ours, theirs))
+        yield from _between(ours, theirs)
 
 
 def player(
@@ -282,8 +280,16 @@ def _leaves(value: object, path: str = "body") -> Iterator[tuple[str, str]]:
         yield path, json.dumps(value, ensure_ascii=False)
 
 
-def _members(values: Mapping[str, str], path: str) -> Mapping[str, str]:
-    return {f"{path} {name}": value for name, value in values.items()}
+def _between_bodies(ours: bytes, theirs: bytes) -> Iterator[str]:
+    """By member where both are JSON, else by the first byte that differs."""
+    try:
+        yield from _between(dict(_leaves(json.loads(ours))), dict(_leaves(json.loads(theirs))))
+    except (ValueError, RecursionError):
+        for at in range(max(len(ours), len(theirs))):
+            if ours[at : at + 1] != theirs[at : at + 1]:
+                goes_on, went_on = (shown(each[at : at + _SHOWN_BYTES]) for each in (ours, theirs))
+                yield f"the body goes on with {goes_on} at byte {at}, not with {went_on}"
+                return
 
 
 def _between(ours: Mapping[str, str], theirs: Mapping[str, str]) -> Iterator[str]:

@@ -110,6 +110,12 @@ def test_a_difference_in_the_head_is_said() -> None:
     assert "header origin is http://a.example, and on the tape it is not there" in difference(sent, taped)
 
 
+def test_a_length_is_no_difference_of_its_own() -> None:
+    """It follows from the body."""
+    sent, taped = (Request("POST", "/", (("content-length", f"{len(body)}"),), body) for body in (b"[1]", b"[10]"))
+    assert difference(sent, taped) == "body[0] is 1, not 10"
+
+
 def test_an_exchange_is_played_once() -> None:
     playing = player([WHOLE])
     playing.handle_request(asked(httpx)).read()
