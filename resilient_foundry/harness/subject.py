@@ -19,7 +19,7 @@ from packaging.version import Version
 
 from resilient_foundry.foundry.generations import Generation, generation_of
 from resilient_foundry.foundry.runtime import BUILTIN_MODELS, LocalRuntime, ServedModel
-from resilient_foundry.foundry.wire import mapping
+from resilient_foundry.foundry.wire import items, mapping
 from resilient_foundry.harness.contract import ALONE, OWN, Contract
 from resilient_foundry.harness.evidence import Exchange
 from resilient_foundry.harness.tapes import Tape, player
@@ -131,7 +131,7 @@ class Live:
 
     `models` say by id or alias who plays which part; without a chat model among them it is the first one loaded that
     plays no other. 2.x loads by alias alone, and does not tell it: name by its alias what may be loaded there.
-    `version` is what its owner says that it is. Raises `UnreachableError`.
+    `version` is what its owner says that it is. Raises `UnreachableError`, also later, where it answers no more.
     """
 
     way = "live"
@@ -154,11 +154,15 @@ class Live:
             served[CHAT] = _served_as(idle, loaded)
         self._models = served
         self.offers: frozenset[str] = frozenset([*self._models, *([OWN] if may_change else [])])
+        self._asked_last: str | None = None
 
     @contextmanager
     def open(self, contract: Contract) -> Generator[Opened]:
         """A connection of its own for each contract."""
-        del contract
+        if not _is_there(self.url):
+            since = f" since {self._asked_last} was asked" if self._asked_last else ""
+            raise UnreachableError(f"{self.url} answers no more{since}; look at the server, and verify again")
+        self._asked_last = contract.name
         with _transport() as transport:
             yield Opened(transport, self.url, time.monotonic, self._models)
 
@@ -224,9 +228,9 @@ def _look(url: str) -> tuple[Generation, list[str]]:
             status = mapping(answer.json()) if answer.is_success else None
             generation = None if status is None else generation_of(status)
             if generation is not None:
-                return generation, client.get("/models/loaded").json()
+                return generation, _names(client.get("/models/loaded"))
             if _is_older(client.get("/openai/status")):
-                return Generation.ZERO, client.get("/openai/loadedmodels").json()
+                return Generation.ZERO, _names(client.get("/openai/loadedmodels"))
             raise UnreachableError(
                 f"what answers at {url} is no Foundry Local (GET /status: {answer.status_code}); "
                 "name the URL that `foundry server status` shows, or start one with `resilient-foundry serve`"
@@ -236,6 +240,14 @@ def _look(url: str) -> tuple[Generation, list[str]]:
             f"nothing usable answers at {url} ({str(error) or type(error).__name__}); "
             "is Foundry Local running, and is that its present port?"
         ) from error
+
+
+def _names(answer: httpx.Response) -> list[str]:
+    """The names in a list of models; `ValueError` for what is no such list."""
+    names = items(answer.json())
+    if names is None or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"GET {answer.request.url.path} gives no list of names")
+    return [str(name) for name in names]
 
 
 def _is_older(answer: httpx.Response) -> bool:
@@ -252,6 +264,15 @@ def _transport() -> httpx.HTTPTransport:
 def _tls() -> ssl.SSLContext:
     """Made once: reading the certificates of the world takes longer than most contracts, and hardly any needs them."""
     return httpx.create_ssl_context()
+
+
+def _is_there(url: str) -> bool:
+    """Whether anything answers, whatever it says: 0.x knows no /status."""
+    try:
+        httpx.get(f"{url}/status", timeout=_STATUS_SECONDS, trust_env=False, verify=_tls())
+    except httpx.TransportError as error:
+        return isinstance(error, httpx.ReadTimeout)  # it is busy, and there
+    return True
 
 
 def _answers(url: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
@@ -104,6 +105,24 @@ def test_nobody_at_home_is_said_in_one_sentence() -> None:
     url = closed_port()
     with pytest.raises(UnreachableError, match=f"nothing usable answers at {url} .*is Foundry Local running"):
         Live(url)
+
+
+@pytest.mark.parametrize("loaded", ["null", "[1]", "[{}]", '"one"'])
+def test_a_list_of_models_that_is_none_is_refused_in_one_sentence(loaded: str) -> None:
+    """A server that only looks like Foundry Local must not end in a traceback."""
+    no_list = pytest.raises(UnreachableError, match="/models/loaded gives no list of names")
+    with Server(pages(status=STATUS, models_loaded=json.loads(loaded))) as server, no_list:
+        Live(server.url)
+
+
+def test_a_server_that_has_gone_breaks_no_contract() -> None:
+    """What cannot be asked any more is neither broken nor known to deviate."""
+    with Server(pages(status=STATUS, models_loaded=LOADED)) as server:
+        live = Live(server.url)
+        with live.open(promise()):
+            pass
+    with pytest.raises(UnreachableError, match=r"answers no more since area\.holds was asked"), live.open(promise()):
+        pass
 
 
 @pytest.fixture
