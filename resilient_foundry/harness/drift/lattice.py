@@ -13,6 +13,8 @@ NOTHING: Final = "nothing"
 """The type of a body without bytes."""
 TEXT: Final = "text that is no JSON"
 
+_NULL: Final = frozenset({"null"})
+_NUMBER: Final = frozenset({"number"})
 _ITEMS: Final = "[]"
 _WORDS: Final = frozenset({"code", "finish_reason", "object", "reason", "role", "status", "type"})
 """The members whose values are words of the protocol; of all others the values are never looked at."""
@@ -107,13 +109,13 @@ def _rarer(before: Lattice, after: Lattice, path: Path) -> Iterator[tuple[Grade,
 def _retyped(before: Lattice, after: Lattice, path: Path) -> Iterator[tuple[Grade, str]]:
     was, now = before.types(path), after.types(path)
     new = now - was - ({"integer"} if "number" in was else set())
-    if now == {"null"} < was:
+    if now == _NULL < was:
         yield Grade.SUSPICIOUS, f"{_shown(path)} is always null, and held {_listed(sorted(was - now))} before"
     elif not new:
         return
-    elif new == {"number"} and "integer" in was:
+    elif new == _NUMBER and "integer" in was:
         yield Grade.SUSPICIOUS, f"{_shown(path)} may have a fraction, and was always an integer"
-    elif was == {"null"}:
+    elif was == _NULL:
         yield Grade.COMPATIBLE, f"{_shown(path)} is {_listed(sorted(new))}, and was always null before"
     elif was - now:
         yield Grade.BREAKING, f"{_shown(path)} is {_listed(sorted(now))}, not {_listed(sorted(was))}"
