@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,6 +70,9 @@ def _way(said: str) -> Way:
     found = next((way for way in WAYS if str(way) == said), None)
     if found is None:
         raise ValueError(f"--way is one of {', '.join(map(str, WAYS))}, not {said!r}")
+    for package in {found.library, found.colour} - {"sync", "asyncio"}:
+        if find_spec(package) is None:
+            raise ValueError(f"--way {said} needs the package {package!r}: python -m pip install {package}")
     return found
 
 

@@ -57,3 +57,11 @@ def test_programs_get_json(tmp_path: Path) -> None:
     shown = CliRunner().invoke(app, ["replay", saved(tmp_path), "--json"])
     assert '"ending": "error"' in shown.output
     assert '"complaints": []' in shown.output
+
+
+def test_a_way_whose_package_is_missing_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """trio is nobody's extra, so the sentence says how to get it."""
+    monkeypatch.setattr("resilient_foundry.cli.replay.find_spec", lambda _: None)
+    shown = CliRunner().invoke(app, ["replay", saved(tmp_path), "--way", "httpx-trio"])
+    assert shown.exit_code == 1
+    assert "python -m pip install" in str(shown.exception)
