@@ -60,7 +60,7 @@ def test_programs_get_json(tmp_path: Path) -> None:
 
 
 def test_a_way_whose_package_is_missing_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """trio is nobody's extra, so the sentence says how to get it."""
+    """Trio is nobody's extra, so the sentence says how to get it."""
     monkeypatch.setattr("resilient_foundry.cli.replay.find_spec", lambda _: None)
     shown = CliRunner().invoke(app, ["replay", saved(tmp_path), "--way", "httpx-trio"])
     assert shown.exit_code == 1
