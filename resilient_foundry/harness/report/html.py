@@ -221,7 +221,7 @@ def _stands(verification: Verification) -> tuple[str, str]:
         return "deviates", f"No MUST is broken; {deviating} {words}, as is known"
     if not count[Verdict.HELD]:
         return "not-exercised", "No MUST was exercised"
-    return "held", "Every MUST holds"
+    return "held", "Every MUST that was exercised holds" if count[Verdict.NOT_EXERCISED] else "Every MUST holds"
 
 
 def _tallies(outcomes: Iterable[Outcome]) -> Iterator[Tally]:
@@ -381,7 +381,9 @@ def _headline(columns: Sequence[Column], rows: Sequence[Row]) -> tuple[str, str]
     if all(each == "not-exercised" for each in tones):
         return "not-exercised", "No MUST was exercised."
     known = sum(Verdict.DEVIATES in row.verdicts for row in rows)
-    return "held", "Every MUST holds" + (", but for known deviations." if known else ".")
+    unknown = any(row.contract.level is Level.MUST and Verdict.NOT_EXERCISED in row.verdicts for row in rows)
+    said = "Every MUST that was exercised holds" if unknown else "Every MUST holds"
+    return "held", said + (", but for known deviations." if known else ".")
 
 
 def _listed(words: Sequence[str]) -> str:

@@ -153,6 +153,7 @@ def test_says_first_how_every_runtime_stands() -> None:
             "No MUST is broken, and the ledger or the tapes are out of date.",
         ),
         ((Outcome(promise("a.c"), Verdict.NOT_EXERCISED),), "No MUST was exercised."),
+        ((held("a.b"), Outcome(promise("a.c"), Verdict.NOT_EXERCISED)), "Every MUST that was exercised holds."),
     ],
 )
 def test_the_headline_says_what_matters(outcomes: tuple[Outcome, ...], headline: str) -> None:
