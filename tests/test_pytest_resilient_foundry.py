@@ -176,6 +176,22 @@ def test_tapes_of_several_runtimes_have_names_that_differ(pytester: pytest.Pytes
     result.stdout.fnmatch_lines(["PASSED own/mine.py::asks[[]1.2.4-tapes]", "PASSED own/mine.py::asks[[]2.2.1-tapes]"])
 
 
+@pytest.mark.parametrize("arguments", [("-n", "1"), ()], ids=["in parallel", "in one process"])
+def test_the_item_after_the_option_is_not_its_folder(pytester: pytest.Pytester, arguments: tuple[str, ...]) -> None:
+    """As one writes it; and it is all that runs, as with any other argument."""
+    pytester.makepyfile("def test_it(): pass")
+    result = ran(pytester, *arguments, "--foundry-tapes", "contracts/chat.py::answers_in_one_object")
+    result.assert_outcomes(passed=3)
+
+
+@pytest.mark.parametrize("argument", ["test_a.py", "test_a.py::test_it"])
+def test_neither_is_a_file_of_tests(pytester: pytest.Pytester, own: Path, argument: str) -> None:
+    """What the contracts are is another question."""
+    pytester.makepyfile(test_a="def test_it(): pass", test_b="def test_it(): pass")
+    result = ran(pytester, f"--foundry-contracts={own}", "-k", "test_it", "--foundry-tapes", argument, "test_b.py")
+    result.assert_outcomes(passed=2, deselected=15)
+
+
 def test_junit_knows_contract_level_and_runtime(pytester: pytest.Pytester, server: Server, own: Path) -> None:
     ran(
         pytester,

@@ -50,10 +50,11 @@ class Contracts:
         try:
             folder = provided("contracts") if own is None else Path(own)
             self._contracts = collect(folder)
+            self._folder = folder.resolve().name
+            _give_back(config, self._folder)
             self._subjects = tuple(_subjects(config))
         except _REFUSED as error:
             raise pytest.UsageError(str(error)) from error
-        self._folder = folder.resolve().name
         ours = [each for each in config.args if each.partition("/")[0] == self._folder]
         config.args = [each for each in config.args if each not in ours]
         self._wanted = tuple(each.rstrip("/") for each in ours)
@@ -153,6 +154,15 @@ class _Item(pytest.Item):
         if isinstance(excinfo.value, NotKeptError):
             return _told(excinfo.value.outcome, self._subject)
         return super().repr_failure(excinfo, style)
+
+
+def _give_back(config: pytest.Config, folder: str) -> None:
+    """Make an argument of what `--foundry-tapes` took for its folder, if it names a file or an item to be run."""
+    taken: str = config.getoption("foundry_tapes") or ""
+    if "::" in taken or taken.endswith(".py") or taken.partition("/")[0] == folder:
+        config.option.foundry_tapes = ""
+        named = config.args if config.args_source is pytest.Config.ArgsSource.ARGS else []
+        config.args = [taken, *named]
 
 
 def _subjects(config: pytest.Config) -> Iterator[Subject]:
