@@ -52,7 +52,8 @@ def _case(suite: ET.Element, outcome: Outcome, runtime: Runtime) -> None:
     }
     for fact, value in facts.items():
         ET.SubElement(properties, "property", name=fact, value=value)
-    reason = _NOT_XML.sub("�", outcome.reason)
+    drawn = f" (with {', '.join(outcome.smallest)})" if outcome.smallest else ""
+    reason = _NOT_XML.sub("�", outcome.reason + drawn)
     if outcome.is_failure:
         ET.SubElement(case, "failure", type=outcome.verdict.value, message=reason).text = contract.promise
     elif _is_skipped(outcome):

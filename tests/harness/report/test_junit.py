@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from xml.etree import ElementTree as ET
 
 from resilient_foundry.harness import SHOULD
@@ -71,3 +72,10 @@ def test_what_xml_can_not_hold_is_replaced() -> None:
     failure = found.find(".//failure")
     assert failure is not None
     assert failure.get("message") == 'a�b�c�d <&" 👋'
+
+
+def test_of_drawn_values_those_of_the_smallest_failure_are_in_the_message() -> None:
+    """A build server shows nothing else of the report, and this is what one needs to see it again."""
+    failure = suite(replace(outcome(Verdict.BROKEN, why="It is otherwise."), smallest=("0", "''"))).find(".//failure")
+    assert failure is not None
+    assert failure.get("message") == "It is otherwise. (with 0, '')"
