@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,13 @@ from tests.harness.subjects import outcome, verification
 PAGE = Path(__file__).parent.parent.parent / "docs" / "contracts.md"
 
 
+def block_with(words: str) -> str:
+    """The one Python block of the page that holds these words."""
+    blocks = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    (found,) = (each for each in blocks if words in each)
+    return found
+
+
 @pytest.fixture
 def runtime() -> Iterator[LocalRuntime]:
     """Somebody to ask."""
@@ -29,13 +37,19 @@ def runtime() -> Iterator[LocalRuntime]:
 
 
 def test_the_contracts_of_the_page_hold(runtime: LocalRuntime, tmp_path: Path) -> None:
-    (block,) = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
-    (tmp_path / "mine.py").write_text(block)
+    (tmp_path / "mine.py").write_text(block_with("@contract(MUST)"))
     outcomes = verify(collect(tmp_path), Live(runtime.url), ledger=()).outcomes
     assert [(each.contract.name, each.verdict.value, each.reason) for each in outcomes] == [
         ("mine.lists_models", "held", ""),
         ("mine.answers_briefly", "held", ""),
     ]
+
+
+def test_the_client_on_a_tape_runs_as_the_page_has_it() -> None:
+    """Pasted, and nothing else."""
+    names: dict[str, Any] = {}
+    exec(block_with("def test_streams"), names)  # noqa: S102 - our own page
+    names["test_streams"]()
 
 
 def test_levels_and_verdicts_are_all_explained() -> None:
