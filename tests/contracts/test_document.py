@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from resilient_foundry.foundry.runtime import RESILIENCE, LocalRuntime
-from resilient_foundry.harness import Level
+from resilient_foundry.harness import Answer, Level, Session, Stream
 from resilient_foundry.harness.contract import collect
 from resilient_foundry.harness.report.json import document
 from resilient_foundry.harness.subject import Live
@@ -50,6 +50,15 @@ def test_the_client_on_a_tape_runs_as_the_page_has_it() -> None:
     names: dict[str, Any] = {}
     exec(block_with("def test_streams"), names)  # noqa: S102 - our own page
     names["test_streams"]()
+
+
+@pytest.mark.parametrize("kind", [Session, Answer, Stream])
+def test_all_that_a_contract_talks_with_is_in_a_table(kind: type) -> None:
+    """Nothing more either."""
+    firsts = " ".join(row[0] for row in tables("contracts.md"))
+    named = re.findall(rf"`{kind.__name__.lower()}\.(\w+)`", firsts)
+    kept = {"Session": {"version"}, "Answer": {"exchange"}}.get(kind.__name__, set())  # made with each one
+    assert sorted(named) == sorted({name for name in vars(kind) if not name.startswith("_")} | kept)
 
 
 def test_levels_and_verdicts_are_all_explained() -> None:
