@@ -9,11 +9,9 @@ from typing import Any, Final
 from hypothesis import strategies as st
 
 from resilient_foundry.harness import CHAT as IN_ORDER
-from resilient_foundry.harness import MUST, SHOULD, Answer, Session, contract
+from resilient_foundry.harness import MUST, Answer, Session, contract
 
 CHAT: Final = "/v1/chat/completions"
-STATUS_SECONDS: Final = 0.5
-"""A health probe that waits longer takes a busy server for a dead one."""
 
 
 def ask(session: Session, role: str, **fields: object) -> Answer:
@@ -83,21 +81,6 @@ def status_answers_during_inference(session: Session) -> None:
         stream.event()
         session.get("/status", read=10.0).status(200)
         stream.rest().status(200).ended()
-
-
-@contract(SHOULD, needs="slow")
-def status_answers_soon_under_load(session: Session) -> None:
-    """The health probe is answered within half a second while six chats compute."""
-
-    def probe() -> Answer:
-        session.pause(0.3)
-        return session.get("/status", read=STATUS_SECONDS)
-
-    asked = [partial(ask, session, "slow", max_tokens=4)] * 6
-    *chats, status = session.together(*asked, probe)
-    for chat in chats:
-        chat.status(200)
-    status.status(200)
 
 
 @contract(MUST, needs="chat")

@@ -34,6 +34,8 @@ def run(
         raise ValueError("name what to record: --runtime 2.2.1, and --url http://127.0.0.1:5273 if it runs already")
     if pruned and only:
         raise ValueError("--prune looks at every contract: name none with it")
+    if pruned and contracts is not None and into == Path("cassettes"):
+        raise ValueError("--prune with contracts of your own wants --into: cassettes may hold the tapes of others")
     folder = contracts or provided("contracts")
     chosen = collect(folder, only=only)
     done: list[Recorded] = []

@@ -44,3 +44,10 @@ def test_says_that_a_runtime_can_not_be_fetched_in_one_sentence(
     assert ran.code == 1
     assert "Foundry Local 2.0.1 could not be installed" in ran.err
     assert "Traceback" not in ran.err
+
+
+def test_tapes_of_others_are_not_pruned_by_contracts_of_ones_own(command: Command, tmp_path: Path) -> None:
+    """None of the shipped tapes has a contract there, so all of them would go."""
+    ran = command("record", "--runtime", "2.2.1", "--contracts", str(tmp_path), "--prune")
+    assert ran.code == 1
+    assert "wants --into" in ran.err
