@@ -7,6 +7,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from difflib import get_close_matches
 from enum import Enum
 from pathlib import Path
 from types import ModuleType
@@ -23,6 +24,22 @@ OWN: Final = "own"
 """The need of a contract that changes which models are loaded: it runs on a server that is ours to change."""
 ALONE: Final = "alone"
 """The need of a contract that ends or endangers the server: it gets a process of its own."""
+
+PARTS: Final = (
+    "chat",
+    "slow",
+    "tool-call",
+    "two-tool-calls",
+    "thinking",
+    "split-utf8",
+    "empty",
+    "breaking",
+    "endless",
+    "json-text",
+    "embedding",
+    "not-downloaded",
+)
+"""The parts that models can play: "chat" is any model that talks, the others are what the built-in models are like."""
 
 _PACKAGE: Final = "resilient_foundry_contracts"
 _MARK: Final = "__contract__"
@@ -151,6 +168,7 @@ def _contracts_of(module: ModuleType, area: str) -> Iterator[Contract]:
     for name, value in vars(module).items():
         mark = getattr(value, _MARK, None)
         if isinstance(mark, _Mark) and value.__module__ == module.__name__:
+            _check_needs(f"{area}.{name}", mark.needs)
             promise = inspect.cleandoc(value.__doc__ or "")
             yield Contract(
                 name=f"{area}.{name}",
@@ -161,3 +179,12 @@ def _contracts_of(module: ModuleType, area: str) -> Iterator[Contract]:
                 versions=mark.versions,
                 source=inspect.getsource(value),
             )
+
+
+def _check_needs(name: str, needs: Iterable[str]) -> None:
+    """A need that nobody can have would leave its contract unexercised for ever, without a word."""
+    known = (*PARTS, OWN, ALONE)
+    for need in sorted(set(needs) - set(known)):
+        nearest = get_close_matches(need, known, n=1)
+        hint = f"; is {nearest[0]!r} meant?" if nearest else ""
+        raise ValueError(f"the contract {name} needs {need!r}, and what may be needed is {', '.join(known)}{hint}")

@@ -9,7 +9,8 @@ import pytest
 
 from resilient_foundry._extras import MissingExtraError
 from resilient_foundry.harness import MAY, MUST, Session, contract
-from resilient_foundry.harness.contract import collect, provided
+from resilient_foundry.harness.contract import PARTS, collect, provided
+from resilient_foundry.harness.subject import roles
 
 TWO = '''
 from resilient_foundry.harness import MAY, MUST, OWN, Session, contract
@@ -106,3 +107,15 @@ def test_the_folder_that_comes_with_the_package_is_found() -> None:
     assert (provided("contracts") / "chat.py").is_file()
     with pytest.raises(FileNotFoundError, match="the folder 'nothing' did not come with this installation"):
         provided("nothing")
+
+
+def test_a_need_that_nobody_can_have_is_refused(tmp_path: Path) -> None:
+    """A slip of the pen would leave the contract unexercised for ever."""
+    (tmp_path / "a.py").write_text(TWO.replace('{"chat", OWN}', '"chta"'))
+    with pytest.raises(ValueError, match=r"needs 'chta', and what may be needed is chat, .*is 'chat' meant\?"):
+        collect(tmp_path)
+
+
+def test_the_parts_are_those_that_built_in_models_play() -> None:
+    """They are named twice, because a contract is read without the runtime, whose import takes a while."""
+    assert set(PARTS) == set(roles())
