@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import pytest
+from dataclasses import replace
 
+import pytest
+from packaging.specifiers import SpecifierSet
+
+from resilient_foundry.foundry.deviations import Deviation
 from resilient_foundry.harness.contract import MAY, MUST, SHOULD, Level
 from resilient_foundry.harness.drift import Area, Grade, compare
-from resilient_foundry.harness.evidence import ABANDONED, Ended, Request
-from resilient_foundry.harness.verdict import Verdict
+from resilient_foundry.harness.evidence import ABANDONED, Ended, Exchange, Request
+from resilient_foundry.harness.verdict import Verdict, Verification
 from tests.harness.drift.sides import CUT, EVENTS, JSON, answered, content, drifted, finish, said, side, streamed
 
 ERROR = {"error": {"message": "no", "type": "server_error"}}
@@ -28,6 +32,24 @@ def test_what_one_side_could_not_be_asked_is_counted_and_not_compared() -> None:
     """A live server has fewer models than a tape; that is no drift."""
     found = compare(side(answered({"a": 1})), side((), verdict=Verdict.NOT_EXERCISED))
     assert (found.findings, found.compared, found.left_out) == ((), 0, 1)
+
+
+@pytest.mark.parametrize(("ledger", "grade"), [("the same line", Grade.COMPATIBLE), ("none", Grade.BREAKING)])
+def test_how_one_known_flaw_shows_on_both_sides_is_chance(ledger: str, grade: Grade) -> None:
+    """A body left unread is the next request or ends the connection, as the race goes; before it all is compared."""
+    flaw = Deviation(contract="chat.answers", versions=SpecifierSet(), reason="It does not.", link="")
+    line = flaw if ledger == "the same line" else None
+    one, other = (broken(answered({"a": 1}) + answered({"a": 1}, status=status), line) for status in (200, 404))
+    assert compare(one, other).grade is grade
+    sound = broken(answered({"b": 1}) + answered({"a": 1}), line)
+    assert ("breaking", "a is gone") in said(compare(one, sound).findings) or grade is Grade.BREAKING
+
+
+def broken(exchanges: list[Exchange], line: Deviation | None) -> Verification:
+    """The last exchange broke the contract, which this line of the ledger says."""
+    found = side(exchanges, verdict=Verdict.DEVIATES if line else Verdict.BROKEN)
+    (outcome,) = found.outcomes
+    return replace(found, outcomes=(replace(outcome, culprit=exchanges[-1], deviation=line),))
 
 
 @pytest.mark.parametrize(
