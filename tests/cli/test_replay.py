@@ -59,9 +59,13 @@ def test_programs_get_json(tmp_path: Path) -> None:
     assert '"complaints": []' in shown.output
 
 
+def missing(_: str) -> None:
+    """A package that is not installed."""
+
+
 def test_a_way_whose_package_is_missing_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Trio is nobody's extra, so the sentence says how to get it."""
-    monkeypatch.setattr("resilient_foundry.cli.replay.find_spec", lambda _: None)
+    monkeypatch.setattr("resilient_foundry.cli.replay.find_spec", missing)
     shown = CliRunner().invoke(app, ["replay", saved(tmp_path), "--way", "httpx-trio"])
     assert shown.exit_code == 1
     assert "python -m pip install" in str(shown.exception)

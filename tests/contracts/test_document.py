@@ -24,7 +24,7 @@ PAGE = Path(__file__).parent.parent.parent / "docs" / "contracts.md"
 
 def block_with(words: str) -> str:
     """The one Python block of the page that holds these words."""
-    blocks = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    blocks: list[str] = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
     (found,) = (each for each in blocks if words in each)
     return found
 
