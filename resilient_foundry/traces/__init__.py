@@ -1,0 +1,1 @@
+"""Traces as values: read from wherever they are, compared with what is expected, drawn."""
