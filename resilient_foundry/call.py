@@ -20,6 +20,8 @@ IDLE = "resilience.idle"
 """`request.extensions` key: seconds allowed between two chunks of the answer's body."""
 CIRCUIT = "resilience.circuit"
 """`request.extensions` key: what tells the circuit of this request from others of its origin, such as a model."""
+HEDGE = "resilience.hedge"
+"""`request.extensions` key: whether this request runs beside one of the same call that is under way."""
 TARGET = "resilience.target"
 """`response.extensions` key: which target of a `Fallback` gave this answer, where it was not who was asked first."""
 
@@ -31,8 +33,9 @@ class CallOptions:
     `repeatable` says that doing the call twice does no harm (True), or that it does (False); None goes by the method.
     `retry=False` lets this call go out once. `elastic` says that `AttemptTimeout(growth=...)` may outgrow the limits
     which the request itself carries. `deadline` (seconds) replaces the one of the stack. `name` and
-    `attributes` describe the call in traces; keep prompts and secrets out of them. `kind` is the kind of the logical
-    span, `internal` or `client`. Of the calls that wait for a place of a limiter, the highest `priority` goes first.
+    `attributes` describe the call in traces; keep prompts and secrets out of them. `template` is the path with names in
+    the place of what varies, as `/users/{id}`. `kind` is the kind of the logical span, `internal` or `client`. Of the
+    calls that wait for a place of a limiter, the highest `priority` goes first.
     """
 
     repeatable: bool | None = None
@@ -40,6 +43,7 @@ class CallOptions:
     elastic: bool = False
     deadline: float | None = None
     name: str | None = None
+    template: str | None = None
     kind: str = "internal"
     priority: int = 0
     attributes: Mapping[str, str | int | float | bool] = field(default_factory=dict[str, str | int | float | bool])
@@ -86,6 +90,8 @@ class Shared:
     """When the innermost part under a limit must be over, for synchronous code, which looks at it between reads."""
     scopes: list[tuple[Any, float]] = field(default_factory=list[tuple[Any, float]], repr=False)
     """The cancel scopes of the parts under a limit, and when they must be over, on anyio's clock."""
+    limit: tuple[float, float] | None = None
+    """The seconds of the last deadline that was set for it, and its moment."""
     under_way: bool = False
     """Whether a leg is under way; a stack over a stack takes part in it."""
 

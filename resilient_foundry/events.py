@@ -36,6 +36,10 @@ class Outcome(Enum):
     """The caller's task was cancelled, or the program interrupted."""
 
 
+NEVER_CLOSED = "never closed"
+"""The detail of an end that was found out only when the answer was collected."""
+
+
 @dataclass(frozen=True, slots=True)
 class BodyEnd:
     """How a body ended; `verdict` is set by a policy that looked inside."""
@@ -440,6 +444,8 @@ class Ledger:
     events: list[tuple[float, Event]] = field(default_factory=list[tuple[float, Event]])
     """Seconds since the start of the call, and what happened then."""
     listeners: list[Listener] = field(default_factory=list[Listener], repr=False, compare=False)
+    context: object = field(default=None, repr=False, compare=False)
+    """What OpenTelemetry knows the call by, where it is traced."""
 
     def __reduce__(self) -> tuple[type[Ledger], tuple[Any, ...]]:
         """Between processes it travels without those who listen."""

@@ -65,6 +65,7 @@ __all__ = [
     "Effect",
     "Flow",
     "Particular",
+    "Placed",
     "Policy",
     "Proceed",
     "Request",
@@ -123,6 +124,18 @@ class AttemptPolicy(Protocol):
 
     def attempt(self, request: Request, proceed: Proceed) -> Flow[Response]:
         """Take one attempt through this policy."""
+        ...
+
+
+@runtime_checkable
+class Placed(Protocol):
+    """A policy that is another one according to what it stands around."""
+
+    def placed(self, *, plain: bool) -> Policy:
+        """The policy as it is in a stack in which every call is one attempt (`plain`), or in one that may do more.
+
+        Asked when a stack is put over a transport.
+        """
         ...
 
 

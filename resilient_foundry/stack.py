@@ -13,7 +13,7 @@ from resilient_foundry._transports.embed import cover
 from resilient_foundry._transports.library import colours_of, library_of
 from resilient_foundry.errors import StackError
 from resilient_foundry.faults import Judge, judge_by_status
-from resilient_foundry.flow import AttemptPolicy, Flow, Particular, Policy, Proceed, Request, Response, send
+from resilient_foundry.flow import AttemptPolicy, Flow, Particular, Placed, Policy, Proceed, Request, Response, send
 from resilient_foundry.lint import lint
 from resilient_foundry.policies.breaker import CircuitBreaker
 from resilient_foundry.policies.budget import RetryBudget
@@ -186,6 +186,13 @@ def _repeats(policy: Policy) -> bool:
     return isinstance(policy, Retry) and policy.attempts > 1
 
 
+def _only_asks(policy: Policy) -> bool:
+    """Whether, as far as this policy goes, a call is one attempt: neither refused, nor repeated, nor given up."""
+    return isinstance(policy, (AttemptTimeout, StreamGuard, Tracing)) or (
+        isinstance(policy, Retry) and policy.attempts == 1
+    )
+
+
 def _terse(policy: Policy) -> str:
     """A policy as one would write it: what differs from the defaults."""
     value: object = policy
@@ -205,6 +212,8 @@ def _terse(policy: Policy) -> str:
 
 def _through(policies: tuple[Policy, ...], proceed: Proceed) -> Proceed:
     """The policies around `proceed`; those that also stand next to the network stand there, around each attempt."""
+    plain = all(map(_only_asks, policies))
+    policies = tuple(policy.placed(plain=plain) if isinstance(policy, Placed) else policy for policy in policies)
     for policy in reversed(policies):
         if isinstance(policy, AttemptPolicy):
             proceed = _step(policy.attempt, proceed)

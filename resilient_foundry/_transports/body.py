@@ -13,7 +13,7 @@ import anyio
 from resilient_foundry.call import CLOCK_STEP
 from resilient_foundry.effects import Watcher
 from resilient_foundry.errors import DeadlineExceededError, ResilienceError
-from resilient_foundry.events import Attempt, AttemptEnded, BodyEnd, Ledger, Outcome, TimedOut
+from resilient_foundry.events import NEVER_CLOSED, Attempt, AttemptEnded, BodyEnd, Ledger, Outcome, TimedOut
 from resilient_foundry.faults import Verdict
 
 if TYPE_CHECKING:
@@ -93,13 +93,15 @@ class Body:
         for watcher in self._watchers:
             watcher.chunk(chunk, at)
 
-    def finish(self, outcome: Outcome, error: BaseException | None = None, verdict: Verdict | None = None) -> None:
+    def finish(
+        self, outcome: Outcome, error: BaseException | None = None, verdict: Verdict | None = None, detail: str = ""
+    ) -> None:
         """The body ended; only the first end counts."""
         if self.end is not None:
             return
         at = self.clock()
         self.raw_outcome = outcome
-        self.end = end = BodyEnd(outcome, error, verdict)
+        self.end = end = BodyEnd(outcome, error, verdict, detail)
         problem: Exception | None = None
         before = len(self.ledger.events)
         for watcher in self._watchers:
@@ -218,7 +220,7 @@ def settle_the_lost() -> None:
     """End what nobody closed before it was collected: its permits are given back here, and not in the collector."""
     while _lost:
         with contextlib.suppress(Exception):  # another thread was faster; or a watcher failed, of another call
-            _lost.popleft().finish(Outcome.ABANDONED)
+            _lost.popleft().finish(Outcome.ABANDONED, detail=NEVER_CLOSED)
 
 
 class _Stream:

@@ -19,7 +19,7 @@ from resilient_foundry.foundry.errors import ModelNotLoadedError, ServiceNotFoun
 from resilient_foundry.foundry.locate import Lookup, is_here
 from resilient_foundry.foundry.occupancy import Waiter
 from resilient_foundry.foundry.session import Session
-from resilient_foundry.policies.origin import origin
+from resilient_foundry.origin import origin
 from resilient_foundry.policies.remedy import Remedy
 
 T = TypeVar("T")

@@ -40,8 +40,8 @@ from resilient_foundry.flow import (
     today,
     watch,
 )
+from resilient_foundry.origin import origin
 from resilient_foundry.policies._checks import count, number, seconds, share, switch
-from resilient_foundry.policies.origin import origin
 from resilient_foundry.policies.retry_after import retry_after
 
 if TYPE_CHECKING:  # pybreaker imports redis, and redis the OpenTelemetry SDK, wherever they are installed

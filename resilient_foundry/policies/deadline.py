@@ -48,6 +48,7 @@ class Deadline:
         started = yield from now()
         moment = started + given if earlier is None else min(earlier, started + given)
         shared.until = moment
+        shared.limit = given, moment
         shared.with_body = self.body or (with_body and earlier is not None)
         try:
             if moment <= started:

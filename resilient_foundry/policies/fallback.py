@@ -24,8 +24,8 @@ from resilient_foundry.flow import (
     remember,
     tell,
 )
+from resilient_foundry.origin import origin
 from resilient_foundry.policies.beginning import as_far_as_it_came
-from resilient_foundry.policies.origin import origin
 from resilient_foundry.policies.resume import RESUMABLE
 from resilient_foundry.policies.target import Target, aimed_at
 

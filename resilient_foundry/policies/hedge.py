@@ -6,7 +6,15 @@ from dataclasses import dataclass, field
 
 from resilient_foundry import sse
 from resilient_foundry._warnings import warn
-from resilient_foundry.call import attempt_of, derive, lies_in_memory, may_run_beside_itself, options_of, shared_of
+from resilient_foundry.call import (
+    HEDGE,
+    attempt_of,
+    derive,
+    lies_in_memory,
+    may_run_beside_itself,
+    options_of,
+    shared_of,
+)
 from resilient_foundry.events import HedgeDenied, HedgeStarted, HedgeWon
 from resilient_foundry.faults import Fault, Judge, Verdict, fault_of, judge_by_status, legible
 from resilient_foundry.flow import (
@@ -24,10 +32,10 @@ from resilient_foundry.flow import (
     together,
     wait_for_any,
 )
+from resilient_foundry.origin import origin
 from resilient_foundry.policies._checks import count, kind, number
 from resilient_foundry.policies.beginning import as_far_as_it_came
 from resilient_foundry.policies.budget import RetryBudget
-from resilient_foundry.policies.origin import origin
 from resilient_foundry.policies.quantile import LatencyQuantile
 from resilient_foundry.policies.retry_after import retry_after
 
@@ -203,7 +211,7 @@ class _Race:
 
     def _begin(self, group: object) -> Flow[None]:
         """The first one goes out as it came; the others are requests of their own over the same bytes."""
-        request = derive(self._request) if self.branches else self._request
+        request = derive(self._request, extensions={HEDGE: True}) if self.branches else self._request
         branch = yield from begin(group, self._proceed(request))
         self.branches.append(branch)
         self._running.append(branch)

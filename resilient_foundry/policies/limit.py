@@ -17,10 +17,10 @@ from resilient_foundry.events import BodyEnd, CallShed, LimitChanged, Outcome, Q
 from resilient_foundry.faults import Fault, Verdict, fault_of
 from resilient_foundry.flow import history, now, tell, wait, watch
 from resilient_foundry.holders import holders
+from resilient_foundry.origin import origin
 from resilient_foundry.policies._checks import count, number, seconds, switch
 from resilient_foundry.policies.adaptive import AdaptiveLimit, Search
 from resilient_foundry.policies.gate import Gate, Place, Snapshot, Standing
-from resilient_foundry.policies.origin import origin
 
 if TYPE_CHECKING:
     from resilient_foundry.events import Attempt, Event, Ledger

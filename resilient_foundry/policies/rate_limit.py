@@ -22,8 +22,8 @@ from resilient_foundry.flow import (
     today,
     wait,
 )
+from resilient_foundry.origin import origin
 from resilient_foundry.policies._checks import count, number, seconds
-from resilient_foundry.policies.origin import origin
 from resilient_foundry.policies.rate import Line, Lines, Turn
 from resilient_foundry.policies.retry_after import retry_after
 

@@ -34,10 +34,10 @@ from resilient_foundry.flow import (
     tell,
     today,
 )
+from resilient_foundry.origin import origin
 from resilient_foundry.policies._checks import count, kind, seconds
 from resilient_foundry.policies.backoff import Backoff
 from resilient_foundry.policies.budget import RetryBudget
-from resilient_foundry.policies.origin import origin
 from resilient_foundry.policies.resume import continued
 from resilient_foundry.policies.retry_after import retry_after
 

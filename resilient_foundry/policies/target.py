@@ -10,8 +10,8 @@ from urllib.parse import SplitResult, urlsplit
 
 from resilient_foundry.call import CIRCUIT, derive, lies_in_memory
 from resilient_foundry.flow import Request
+from resilient_foundry.origin import origin
 from resilient_foundry.policies._checks import switch, text
-from resilient_foundry.policies.origin import origin
 
 _CREDENTIALS = frozenset(
     {

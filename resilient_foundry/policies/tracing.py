@@ -1,41 +1,28 @@
-"""Tracing: one span for the logical call, one for each attempt, by OpenTelemetry's conventions."""
+"""Tracing: one span for the logical call, one for each attempt, and their metrics, by OpenTelemetry's conventions."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 from contextvars import Token
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
-from opentelemetry import propagate, trace
+from opentelemetry import metrics, propagate, trace
 from opentelemetry.context import Context, attach
-from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer
+from opentelemetry.trace import SpanKind
 
-from resilient_foundry.call import attempt_of, derive, options_of
-from resilient_foundry.events import (
-    BodyEnd,
-    CallRejected,
-    CircuitClosed,
-    CircuitHalfOpened,
-    CircuitOpened,
-    Event,
-    Ledger,
-    Outcome,
-    ResumeDenied,
-    RetriesExhausted,
-    RetryDenied,
-    RetryScheduled,
-    StreamResumed,
-    TimedOut,
-)
-from resilient_foundry.flow import Flow, Proceed, Request, Response, history, listen, watch
-from resilient_foundry.policies.origin import DEFAULT_PORTS, origin
+from resilient_foundry.call import derive, options_of, shared_of
+from resilient_foundry.events import Ledger
+from resilient_foundry.flow import Flow, Proceed, Request, Response, history, listen, now, today, watch
+from resilient_foundry.telemetry.account import Account
+from resilient_foundry.telemetry.names import INFERENCE, PROFILES, STABLE, Names
+from resilient_foundry.telemetry.others import hide_from_others
+from resilient_foundry.telemetry.provider import Provider, Providers
+from resilient_foundry.telemetry.spans import CALL, PARENT, CallSpan, Timeline, server_of
 
-_PARENT = "resilience.span"
-"""`request.extensions` key: the span of the logical call, for its attempts."""
 _KINDS = {"internal": SpanKind.INTERNAL, "client": SpanKind.CLIENT}
-_METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"})
-_FAILURE = 400
+_CALLS = ("auto", "always", "named", "never")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,195 +30,120 @@ class Tracing:
     """Makes a span of each call, and under it one CLIENT span an attempt; nothing at all without an OpenTelemetry SDK.
 
     The call's span is named by `CallOptions.name`, or `resilience {name}`; waits, refusals, changes of a circuit and
-    passed limits are its events. Attempts follow the stable HTTP conventions (OpenTelemetry semantic conventions 1.23
-    and later): `http.request.resend_count` from the second on, `error.type`, 4xx and 5xx are errors of the attempt. A
-    failure that a later attempt made good does not mark the call. Spans end with the body of the answer, so a
-    stream's covers the stream, with `resilience.stream.first_event_after` (seconds) where a `StreamGuard` looked.
-    Cancelling a call is no error. The context is propagated with each attempt
-    (`traceparent`), and its span is the current one until the answer begins: what OpenTelemetry's own instrumentation
-    of httpx makes of an attempt stands under ours.
+    passed limits are its events. With `calls="auto"` a stack in which every call is one attempt makes none, since the
+    span of the attempt says it all, but for calls that have a name; `"always"`, `"named"` and `"never"` decide
+    otherwise. Attempts follow the stable HTTP conventions (OpenTelemetry semantic conventions 1.23 and later):
+    `http.request.resend_count` from the second on, `error.type`, 4xx and 5xx are errors of the attempt. A failure that
+    a later attempt made good does not mark the call. Spans end with the body of the answer, so a stream's covers the
+    stream, with the time to its first event (seconds) where a `StreamGuard` looked. Cancelling a call is no error. The
+    context is propagated with each attempt (`traceparent`). What OpenTelemetry's own instrumentation of httpx would
+    make of an attempt is left out, so nothing counts twice.
+
+    The metrics are those of the same conventions and our own, failures included; docs/tracing.md lists them.
+    `conventions` is the profile of the names: `"1.41"`, or `"inference"` for those that the conventions of generative
+    AI are moving to, which `OTEL_SEMCONV_STABILITY_OPT_IN=gen_ai_latest_experimental` chooses too.
 
     URLs go out without credentials, query and fragment; headers, bodies and error texts never do.
     """
 
     name: str = "http"
     tracer_provider: trace.TracerProvider | None = None
+    meter_provider: metrics.MeterProvider | None = None
+    calls: str = "auto"
+    conventions: str | None = None
+    providers: Providers = field(default_factory=Providers, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.calls not in _CALLS:
+            raise ValueError(f"Tracing.calls is one of {', '.join(map(repr, _CALLS))}, not {self.calls!r}")
+        if self.conventions is not None and self.conventions not in PROFILES:
+            raise ValueError(
+                f"Tracing.conventions is one of {', '.join(map(repr, PROFILES))}, not {self.conventions!r}"
+            )
+
+    def placed(self, *, plain: bool) -> Self:
+        """This policy as it stands in a stack in which every call is one attempt, or in another; see `flow.Placed`."""
+        return replace(self, calls="named") if plain and self.calls == "auto" else self
+
+    @property
+    def names(self) -> Names:
+        """The names in use."""
+        if self.conventions is not None:
+            return PROFILES[self.conventions]
+        opted = os.environ.get("OTEL_SEMCONV_STABILITY_OPT_IN", "").split(",")
+        return INFERENCE if "gen_ai_latest_experimental" in map(str.strip, opted) else STABLE
+
+    def provider(self) -> Provider | None:
+        """Who takes spans and metrics; None where nobody does: then a call costs a look and no more."""
+        return self.providers.find(self.tracer_provider, self.meter_provider, self.names)
 
     def flow(self, request: Request, proceed: Proceed) -> Flow[Response]:
         """The span of the logical call."""
-        tracer = self._tracer()
-        if tracer is None:
+        provider = self.provider()
+        if provider is None:
             return (yield from proceed(request))
-        options = options_of(request)
-        span = tracer.start_span(
-            options.name or f"resilience {self.name}",
-            kind=_KINDS[options.kind],
-            attributes={**_server(request), **options.attributes},
-        )
         ledger = yield from history()
-        if span.is_recording():
-            yield from listen(_Events(span))
+        began = yield from now()
+        timeline = Timeline((yield from today()), began)
+        given: CallSpan | None = request.extensions.get(CALL)
+        call = given or self._open(request, provider, timeline.at(began))
+        account = Account(provider, self.name, ledger, timeline, call, owned=given is None)
+        ledger.context = account.context
+        yield from listen(account)
+        shared = shared_of(request)
         try:
-            response = yield from proceed(derive(request, extensions={_PARENT: span}))
+            response = yield from proceed(request)
         except Exception as error:
-            _fail(span, _name_of(error))
-            _sum_up(span, ledger)
-            span.end()
+            account.failed(error, shared, (yield from now()))
             raise
-        except BaseException:
-            span.end()
+        except BaseException as error:
+            account.failed(error, shared, None)
             raise
-        yield from watch(response, _CallEnd(span, response, ledger))
+        account.finished(response, shared, (yield from now()))
+        yield from watch(response, account)
         return response
 
     def attempt(self, request: Request, proceed: Proceed) -> Flow[Response]:
         """The span of one attempt."""
-        parent: Span | None = request.extensions.get(_PARENT)
-        tracer = self._tracer() if parent is not None else None
-        if parent is None or tracer is None:
-            return (yield from proceed(request))
-        context = trace.set_span_in_context(parent)
         ledger = yield from history()
-        number = len(ledger.attempts) + 1
-        method = request.method if request.method in _METHODS else "_OTHER"
-        span = tracer.start_span(
-            method if method != "_OTHER" else "HTTP",
-            context=context,
-            kind=SpanKind.CLIENT,
-            attributes={
-                "http.request.method": method,
-                "url.full": origin(request.url) + request.url.raw_path.partition(b"?")[0].decode("ascii", "replace"),
-                **_server(request),
-                **({"http.request.resend_count": number - 1} if number > 1 else {}),
-            },
-        )
-        inside = trace.set_span_in_context(span)
-        carrier: dict[str, str] = {}
-        propagate.inject(carrier, context=inside)
-        token = attach(inside)  # spans of whoever traces further in, as httpx's own instrumentation, are under this one
+        account = _account_of(ledger)
+        if account is None:
+            return (yield from proceed(request))
+        span = account.open(request, (yield from now()))
+        if account.traces:
+            carrier: dict[str, str] = {}
+            propagate.inject(carrier, context=span.context)
+            request = derive(request, headers=carrier)
+        token = attach(hide_from_others(span.context))
         try:
-            response = yield from proceed(derive(request, headers=carrier))
-        except Exception as error:
-            _fail(span, _name_of(error))
-            span.end()
-            raise
-        except BaseException:
-            span.end()
+            response = yield from proceed(request)
+        except BaseException as error:
+            span.failed(error)
             raise
         finally:
             _leave(token)
-        yield from watch(response, _AttemptEnd(span, response))
+        span.answered(response)
+        yield from watch(response, span)
         return response
 
-    def _tracer(self) -> Tracer | None:
-        """A tracer, or None where nobody has set up an SDK: then a call costs a look and no more."""
-        provider = self.tracer_provider or trace.get_tracer_provider()
-        if isinstance(provider, (trace.ProxyTracerProvider, trace.NoOpTracerProvider)):
+    def _open(self, request: Request, provider: Provider, at: int) -> CallSpan | None:
+        options, names = options_of(request), provider.names
+        if self.calls == "never" or (self.calls == "named" and options.name is None):
             return None
-        return provider.get_tracer("resilient_foundry")
+        parent: Context | None = request.extensions.get(PARENT)
+        attributes: dict[str, Any] = {**server_of(request.url, names), **options.attributes}
+        span = provider.tracer.start_span(
+            options.name or names.call.format(pipeline=self.name),
+            context=parent,
+            kind=_KINDS[options.kind],
+            attributes=attributes,
+            start_time=at,
+        )
+        return CallSpan(span, names, parent)
 
 
-class _Events:
-    """Writes what happens to a call on its span."""
-
-    def __init__(self, span: Span) -> None:
-        self._span = span
-
-    def __call__(self, event: Event) -> None:
-        told = _as_span_event(event)
-        if told is not None and self._span.is_recording():  # not after its end, of which the SDK would warn
-            name, attributes = told
-            self._span.add_event(name, {key: value for key, value in attributes.items() if value is not None})
-
-
-def _as_span_event(event: Event) -> tuple[str, dict[str, Any]] | None:
-    match event:
-        case RetryScheduled():
-            return "resilience.retry.scheduled", {
-                "attempt": event.attempt,
-                "delay": event.wait,
-                "delay_source": event.source,
-                "reason": event.reason,
-            }
-        case RetriesExhausted():
-            return "resilience.retry.exhausted", {"attempts": event.attempts, "reason": event.reason}
-        case RetryDenied():
-            return "resilience.retry.denied", {"attempt": event.attempt, "reason": event.reason, "by": event.why}
-        case StreamResumed():
-            return "resilience.stream.resumed", {"attempt": event.attempt, "characters": event.characters}
-        case ResumeDenied():
-            return "resilience.stream.resume_denied", {"by": event.why, "characters": event.characters}
-        case CircuitOpened():
-            return "resilience.circuit_breaker.state_change", {"name": event.circuit, "to": "open"}
-        case CircuitHalfOpened():
-            return "resilience.circuit_breaker.state_change", {"name": event.circuit, "to": "half-open"}
-        case CircuitClosed():
-            return "resilience.circuit_breaker.state_change", {"name": event.circuit, "to": "closed"}
-        case CallRejected():
-            return "resilience.circuit_breaker.rejected", {"name": event.circuit, "retry_in": event.retry_after}
-        case TimedOut():
-            return "resilience.timeout", {"kind": event.phase, "limit": event.limit}
-        case _:
-            return None
-
-
-class _AttemptEnd:
-    """Ends the span of an attempt with its body; judges it by HTTP alone."""
-
-    def __init__(self, span: Span, response: Response) -> None:
-        self._span = span
-        self._attempt = attempt_of(response)
-        self._bytes = 0
-        self._chunks = 0
-        status = response.status_code
-        span.set_attribute("http.response.status_code", status)
-        if status >= _FAILURE:
-            _fail(span, str(status))
-
-    def chunk(self, data: bytes, at: float) -> None:
-        """Count."""
-        del at
-        self._bytes += len(data)
-        self._chunks += 1
-
-    def ended(self, end: BodyEnd, at: float) -> BodyEnd:
-        """End the span."""
-        del at
-        span = self._span
-        span.set_attribute("resilience.stream.bytes", self._bytes)
-        span.set_attribute("resilience.stream.chunks", self._chunks)
-        span.set_attribute("resilience.stream.completed", end.outcome is Outcome.COMPLETE)
-        if self._attempt is not None and self._attempt.first_event_after is not None:
-            span.set_attribute("resilience.stream.first_event_after", self._attempt.first_event_after)
-        if end.outcome in {Outcome.BROKEN, Outcome.STALLED} and end.error is not None:
-            _fail(span, _name_of(end.error))
-        span.end()
-        return end
-
-
-class _CallEnd:
-    """Ends the span of the call with the body of its answer, as every policy further in has judged it."""
-
-    def __init__(self, span: Span, response: Response, ledger: Ledger) -> None:
-        self._span = span
-        self._status = response.status_code
-        self._ledger = ledger
-
-    def chunk(self, data: bytes, at: float) -> None:
-        """Nothing to do."""
-
-    def ended(self, end: BodyEnd, at: float) -> BodyEnd:
-        """End the span."""
-        del at
-        if end.outcome in {Outcome.IN_BAND_ERROR, Outcome.TRUNCATED}:
-            _fail(self._span, "stream_error" if end.outcome is Outcome.IN_BAND_ERROR else "stream_truncated")
-        elif end.outcome in {Outcome.BROKEN, Outcome.STALLED} and end.error is not None:
-            _fail(self._span, _name_of(end.error))
-        elif self._status >= _FAILURE:
-            _fail(self._span, str(self._status))
-        _sum_up(self._span, self._ledger)
-        self._span.end()
-        return end
+def _account_of(ledger: Ledger) -> Account | None:
+    return next((listener for listener in ledger.listeners if isinstance(listener, Account)), None)
 
 
 def _leave(token: Token[Context]) -> None:
@@ -243,24 +155,3 @@ def _leave(token: Token[Context]) -> None:
     """
     with contextlib.suppress(ValueError):
         token.var.reset(token)
-
-
-def _sum_up(span: Span, ledger: Ledger) -> None:
-    span.set_attribute("resilience.attempts", len(ledger.attempts))
-    span.set_attribute("resilience.retry.total_delay", sum(ledger.waits))
-
-
-def _fail(span: Span, kind: str) -> None:
-    span.set_attribute("error.type", kind)
-    span.set_status(Status(StatusCode.ERROR))
-
-
-def _name_of(error: BaseException) -> str:
-    kind = type(error)
-    return f"{kind.__module__}.{kind.__qualname__}"
-
-
-def _server(request: Request) -> dict[str, str | int]:
-    url = request.url
-    port = url.port or DEFAULT_PORTS.get(url.scheme)
-    return {"server.address": url.host} | ({"server.port": port} if port else {})

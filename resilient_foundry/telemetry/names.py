@@ -75,7 +75,7 @@ class Names:
     input_tokens: str = "gen_ai.usage.input_tokens"
     output_tokens: str = "gen_ai.usage.output_tokens"
     reasoning_tokens: str = "gen_ai.usage.reasoning.output_tokens"
-    token_type: str = "gen_ai.token.type"
+    token_type: str = "gen_ai.token.type"  # noqa: S105 - of a language model
     input_messages: str = "gen_ai.input.messages"
     output_messages: str = "gen_ai.output.messages"
 
@@ -111,7 +111,7 @@ class Names:
     operation_duration: str = "gen_ai.client.operation.duration"
     operation_first_chunk: str = "gen_ai.client.operation.time_to_first_chunk"
     operation_per_chunk: str = "gen_ai.client.operation.time_per_output_chunk"
-    token_usage: str = "gen_ai.client.token.usage"
+    token_usage: str = "gen_ai.client.token.usage"  # noqa: S105 - of a language model
     call_duration: str = f"{PREFIX}.client.call.duration"
     call_attempts: str = f"{PREFIX}.client.call.attempts"
     retry_delay: str = f"{PREFIX}.client.retry.delay"
@@ -132,7 +132,7 @@ INFERENCE = replace(
     operation_duration="gen_ai.client.inference.duration",
     operation_first_chunk="gen_ai.client.inference.time_to_first_chunk",
     operation_per_chunk="gen_ai.client.inference.time_per_output_chunk",
-    token_usage="gen_ai.client.inference.token.usage",
+    token_usage="gen_ai.client.inference.token.usage",  # noqa: S106 - of a language model
 )
 PROFILES = {"1.41": STABLE, "inference": INFERENCE}
 """What `Tracing(conventions=...)` takes."""

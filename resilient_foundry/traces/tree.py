@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 Scalar = str | bool | int | float
 Value = Scalar | tuple[Scalar, ...]
@@ -159,6 +160,25 @@ def traces_of(spans: Iterable[Span]) -> list[Trace]:
     for each in spans:
         of.setdefault(each.trace_id, []).append(each)
     return sorted(map(Trace, of.values()), key=lambda trace: trace.start)
+
+
+def as_value(found: object) -> Value:
+    """What an attribute holds, as it is where it is plain, and else as text: JSON of what has parts."""
+    if isinstance(found, (str, bool, int, float)):
+        return found
+    if isinstance(found, (list, tuple)):
+        parts = map(as_value, cast("Iterable[object]", found))
+        return tuple(_as_text(part) if isinstance(part, tuple) else part for part in parts)
+    return _as_text(found)
+
+
+def _as_text(found: object) -> str:
+    """Nothing is the empty text."""
+    return "" if found is None else json.dumps(found, ensure_ascii=False, default=_plainer)
+
+
+def _plainer(found: object) -> Any:  # JSON: anything
+    return dict(cast("Mapping[str, object]", found)) if isinstance(found, Mapping) else str(found)
 
 
 def _moment(span: Span) -> tuple[int, float]:

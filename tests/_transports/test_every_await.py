@@ -37,7 +37,7 @@ from resilient_foundry import (
     StreamGuard,
     Tracing,
 )
-from resilient_foundry.policies.origin import origin
+from resilient_foundry.origin import origin
 from resilient_foundry.testing import no_leaks
 from tests.cures import Opening
 from tests.ways import LIBRARIES, over

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from resilient_foundry import ConcurrencyLimit, RateLimit, Stack
-from resilient_foundry.policies.origin import origin
+from resilient_foundry.origin import origin
 from resilient_foundry.testing import no_leaks, ok, scripted
 from tests._transports.test_every_await import (
     ALL_STORY,

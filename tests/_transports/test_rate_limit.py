@@ -12,7 +12,7 @@ import pytest
 
 from resilient_foundry import Deadline, RateLimit, RateLimitError, Retry, Stack
 from resilient_foundry.events import HeldBack, Queued
-from resilient_foundry.policies.origin import origin
+from resilient_foundry.origin import origin
 from resilient_foundry.policies.rate import Turn
 from tests.servers import PATIENCE, Conversation, Gate, Server, replies, script
 from tests.ways import LIBRARIES, NAMES, Way, assert_nothing_is_under_way, ledger_of, over, way_named

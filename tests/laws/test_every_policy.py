@@ -56,7 +56,7 @@ from resilient_foundry.flow import (
     together,
     wait_for_any,
 )
-from resilient_foundry.policies.origin import origin
+from resilient_foundry.origin import origin
 from resilient_foundry.testing import Answer, Failure, History, Said, VirtualTime, rehearse
 from tests.laws.worlds import BUSY, CALLS, COLD, CONTENT, UNSENT, WORD, WORLD, Call, policies
 

@@ -14,7 +14,7 @@ from resilient_foundry import AttemptTimeout, CircuitBreaker, CircuitOpenError, 
 from resilient_foundry.events import CallRejected, CircuitClosed, CircuitHalfOpened, CircuitOpened, CircuitProbed
 from resilient_foundry.faults import Verdict
 from resilient_foundry.flow import Flow, Proceed, Request, Response
-from resilient_foundry.policies.origin import origin
+from resilient_foundry.origin import origin
 from resilient_foundry.testing import (
     Answer,
     Failure,

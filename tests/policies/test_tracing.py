@@ -5,6 +5,7 @@ import gc
 import json
 import pickle
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -51,7 +52,7 @@ class Recorder:
         self.exporter = InMemorySpanExporter()
         self.provider = TracerProvider()
         self.provider.add_span_processor(SimpleSpanProcessor(self.exporter))
-        self.tracing = Tracing(tracer_provider=self.provider)
+        self.tracing = Tracing(tracer_provider=self.provider, calls="always")
 
     @property
     def spans(self) -> Sequence[ReadableSpan]:
@@ -98,8 +99,10 @@ def test_the_call_sums_up(recorder: Recorder) -> None:
     assert attributes(recorder.call) == {
         "server.address": "foundry.local",
         "server.port": 5273,
-        "resilience.attempts": 3,
-        "resilience.retry.total_delay": 5.0,
+        "resilient_foundry.attempts": 3,
+        "resilient_foundry.outcome": "recovered",
+        "resilient_foundry.pipeline": "http",
+        "resilient_foundry.retry.total_delay": 5.0,
     }
 
 
@@ -113,9 +116,12 @@ def test_attempts_follow_the_http_conventions(recorder: Recorder) -> None:
         "server.port": 5273,
         "http.response.status_code": 502,
         "error.type": "502",
-        "resilience.stream.bytes": 6,
-        "resilience.stream.chunks": 1,
-        "resilience.stream.completed": True,
+        "resilient_foundry.attempt.number": 1,
+        "resilient_foundry.attempt.outcome": "retryable",
+        "resilient_foundry.stream.time_to_headers": 0.0,
+        "resilient_foundry.stream.bytes": 6,
+        "resilient_foundry.stream.chunks": 1,
+        "resilient_foundry.stream.completed": True,
     }
     assert second["http.request.resend_count"] == 1
     assert second["http.response.status_code"] == 200
@@ -149,21 +155,21 @@ def test_waits_are_events_of_the_call(recorder: Recorder) -> None:
     rehearse(Stack(recorder.tracing, Retry(attempts=2)), busy(retry_after=2), failed(502), url=URL)
     scheduled = {"attempt": 1, "delay": 2.0, "delay_source": "retry_after", "reason": "503"}
     assert recorder.story() == [
-        ("resilience.retry.scheduled", scheduled),
-        ("resilience.retry.exhausted", {"attempts": 2, "reason": "502"}),
+        ("resilient_foundry.retry.scheduled", scheduled),
+        ("resilient_foundry.retry.exhausted", {"attempts": 2, "reason": "502"}),
     ]
 
 
 def test_what_is_not_repeated_says_why(recorder: Recorder) -> None:
     rehearse(Stack(recorder.tracing, Retry()), lost(), url=URL, method="POST")
     denied = {"attempt": 1, "reason": "ReadError", "by": "not_repeatable"}
-    assert recorder.story() == [("resilience.retry.denied", denied)]
+    assert recorder.story() == [("resilient_foundry.retry.denied", denied)]
 
 
 def test_changes_of_a_circuit_and_refusals_are_events(recorder: Recorder) -> None:
     breaker, clock = CircuitBreaker(failures=1, open_seconds=4), VirtualTime()
     name = "http://foundry.local:5273"
-    change = "resilience.circuit_breaker.state_change"
+    change = "resilient_foundry.circuit_breaker.state_change"
     stories: list[list[tuple[str, dict[str, Any]]]] = []
     for answers, seconds in (([failed()], 1.0), ([], 3.0), ([ok()], 0.0)):
         recorder.exporter.clear()
@@ -171,15 +177,15 @@ def test_changes_of_a_circuit_and_refusals_are_events(recorder: Recorder) -> Non
         stories.append(recorder.story())
         clock.pass_(seconds)
     assert stories == [
-        [(change, {"name": name, "to": "open"})],
-        [("resilience.circuit_breaker.rejected", {"name": name, "retry_in": 3.0})],
-        [(change, {"name": name, "to": "half-open"}), (change, {"name": name, "to": "closed"})],
+        [(change, {"name": name, "to": "open", "trigger": "failures", "retry_in": 4.0})],
+        [("resilient_foundry.circuit_breaker.rejected", {"name": name, "retry_in": 3.0})],
+        [(change, {"name": name, "from": "open", "to": "half_open"}), (change, {"name": name, "to": "closed"})],
     ]
 
 
 def test_a_passed_deadline_is_an_event_and_the_error_of_the_call(recorder: Recorder) -> None:
     rehearse(Stack(recorder.tracing, Deadline(3)), ok(after=9), url=URL)
-    assert ("resilience.timeout", {"kind": "deadline", "limit": 3}) in recorder.story()
+    assert ("resilient_foundry.timeout", {"kind": "total", "limit": 3}) in recorder.story()
     assert attributes(recorder.call)["error.type"] == "resilient_foundry.errors.DeadlineExceededError"
 
 
@@ -195,7 +201,7 @@ def test_spans_end_with_the_body_and_not_with_its_head(recorder: Recorder) -> No
     rehearse(Stack(Look(), recorder.tracing), events("a", "b"), url=URL)
     assert ended == [0]
     assert len(recorder.spans) == 2
-    assert attributes(recorder.attempts[0])["resilience.stream.chunks"] == 2
+    assert attributes(recorder.attempts[0])["resilient_foundry.stream.chunks"] == 2
 
 
 @pytest.mark.parametrize(
@@ -219,16 +225,17 @@ def test_a_stream_that_was_continued_is_one_good_call_of_two_attempts(recorder: 
     stack = Stack(recorder.tracing, Retry(backoff=Backoff(base=0)), StreamGuard(resume=True))
     answers = [events(said[0], breaks="ReadError", pause=1), events(*said, "[DONE]", pause=2)]
     rehearse(stack, *answers, url=URL, method="POST", content=b'{"stream": true, "seed": 7}')
-    assert ("resilience.stream.resumed", {"attempt": 2, "characters": 5}) in recorder.story()
+    assert ("resilient_foundry.stream.resumed", {"attempt": 2, "characters": 5}) in recorder.story()
     assert recorder.call.status.status_code is not StatusCode.ERROR
-    assert [attributes(attempt)["resilience.stream.first_event_after"] for attempt in recorder.attempts] == [1.0, 2.0]
+    first_words = "resilient_foundry.stream.time_to_first_event"
+    assert [attributes(attempt)[first_words] for attempt in recorder.attempts] == [1.0, 2.0]
 
 
 def test_a_stream_that_was_not_continued_says_why(recorder: Recorder) -> None:
     stack = Stack(recorder.tracing, Retry(), StreamGuard(resume=True))
     rehearse(stack, events("words", breaks="ReadError"), url=URL)
     denied = {"by": "not_deterministic", "characters": 0}
-    assert recorder.story() == [("resilience.stream.resume_denied", denied)]
+    assert recorder.story() == [("resilient_foundry.stream.resume_denied", denied)]
     assert attributes(recorder.call)["error.type"] == "httpx.ReadError"
 
 
@@ -236,7 +243,7 @@ def test_a_body_that_breaks_marks_its_attempt(recorder: Recorder) -> None:
     rehearse(Stack(recorder.tracing), Answer(breaks="ReadError"), url=URL)
     (attempt,) = recorder.attempts
     assert attributes(attempt)["error.type"] == "httpx.ReadError"
-    assert attributes(attempt)["resilience.stream.completed"] is False
+    assert attributes(attempt)["resilient_foundry.stream.completed"] is False
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, GeneratorExit])
@@ -267,7 +274,7 @@ def test_the_caller_may_name_describe_and_classify_the_call(recorder: Recorder) 
 
 
 def test_a_stack_may_have_a_name(recorder: Recorder) -> None:
-    rehearse(Stack(Tracing(name="billing", tracer_provider=recorder.provider)), ok(), url=URL)
+    rehearse(Stack(replace(recorder.tracing, name="billing")), ok(), url=URL)
     assert recorder.call.name == "resilience billing"
 
 

@@ -1,0 +1,53 @@
+"""Whoever takes spans and metrics: those that were given, or those of the process; None where nobody does."""
+
+from __future__ import annotations
+
+from opentelemetry import metrics, trace
+
+from resilient_foundry.telemetry.instruments import Instruments, NoInstruments
+from resilient_foundry.telemetry.names import SCOPE, Names
+
+
+class Provider:
+    """A tracer, the instruments, and the names that both use."""
+
+    __slots__ = ("instruments", "names", "tracer", "traces")
+
+    def __init__(
+        self, tracers: trace.TracerProvider | None, meters: metrics.MeterProvider | None, names: Names
+    ) -> None:
+        self.names = names
+        self.traces = tracers is not None
+        """Whether anybody takes spans."""
+        self.tracer: trace.Tracer = (tracers or trace.NoOpTracerProvider()).get_tracer(SCOPE)
+        self.instruments = NoInstruments() if meters is None else Instruments(meters.get_meter(SCOPE), names)
+
+
+class Providers:
+    """The provider of one policy: looked up with each call, made anew when somebody has set up another SDK."""
+
+    __slots__ = ("_made",)
+
+    def __init__(self) -> None:
+        self._made: tuple[object, object, Provider] | None = None
+
+    def find(
+        self, tracers: trace.TracerProvider | None, meters: metrics.MeterProvider | None, names: Names
+    ) -> Provider | None:
+        """The provider for those given, or else for those of the process; None where neither does anything."""
+        tracers = tracers or trace.get_tracer_provider()
+        meters = meters or metrics.get_meter_provider()
+        made = self._made
+        if made is not None and made[0] is tracers and made[1] is meters:
+            return made[2]
+        real_tracers = None if isinstance(tracers, _NO_TRACES) else tracers
+        real_meters = None if isinstance(meters, _NO_METRICS) else meters
+        if real_tracers is None and real_meters is None:
+            return None
+        provider = Provider(real_tracers, real_meters, names)
+        self._made = tracers, meters, provider
+        return provider
+
+
+_NO_TRACES = (trace.ProxyTracerProvider, trace.NoOpTracerProvider)
+_NO_METRICS = (type(metrics.get_meter_provider()), metrics.NoOpMeterProvider)
