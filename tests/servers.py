@@ -21,8 +21,8 @@ PATIENCE = 20.0
 
 
 _UNREAD = 256 * 1024
-"""Bytes that a server which leaves bodies to its handlers lets lie: several segments of the loopback's 64 KiB. Behind a
-window smaller than one of them each waits for the sender's probing timer, and 6 MiB took 0.2 or 39 seconds, by chance."""
+"""Bytes that a server which leaves bodies to its handlers lets lie: several segments of the loopback, of 64 KiB each.
+Behind a window smaller than one, each waits for the sender's probing timer: 6 MiB took 0.2 or 39 seconds, by chance."""
 
 
 class Gate:
@@ -201,6 +201,23 @@ def script(*handlers: Handler) -> Handler:
         with lock:
             following = remaining.pop(0) if len(remaining) > 1 else remaining[0]
         following(talk)
+
+    return handler
+
+
+def by_attempt(*handlers: Handler) -> Handler:
+    """One handler an attempt of the call to a path, in their order; each waits until the one before it has arrived.
+
+    The header of `ways.Numbered` tells which it is: requests that are under way side by side may arrive in any order.
+    """
+    arrived: dict[tuple[str, int], Gate] = {}
+
+    def handler(talk: Conversation) -> None:
+        path, number = talk.asked.path, int(talk.asked.headers["attempt"])
+        arrived.setdefault((path, number), Gate()).open()
+        if number > 1:
+            arrived.setdefault((path, number - 1), Gate()).wait()
+        handlers[number - 1](talk)
 
     return handler
 

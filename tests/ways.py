@@ -23,6 +23,8 @@ import httpx
 import httpx2
 
 from resilient_foundry import Ledger, Stack
+from resilient_foundry.call import derive
+from resilient_foundry.flow import Flow, Proceed, Request, Response, history
 from tests.servers import PATIENCE
 
 T = TypeVar("T")
@@ -274,6 +276,16 @@ class Streamed:
 
 class EndOfBodyError(Exception):
     """The body has no further piece."""
+
+
+class Numbered:
+    """Tells the server in a header which attempt of its call a request is; it stands innermost in a stack."""
+
+    def flow(self, request: Request, proceed: Proceed) -> Flow[Response]:
+        """Write the number that the ledger is about to give."""
+        ledger = yield from history()
+        number = str(len(ledger.attempts) + 1)
+        return (yield from proceed(derive(request, headers={"attempt": number})))
 
 
 class Barrier:

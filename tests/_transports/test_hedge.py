@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import warnings
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -18,13 +17,25 @@ import trio
 from resilient_foundry import CircuitBreaker, Deadline, DeadlineExceededError, Hedge, Retry, Stack, StreamGuard
 from resilient_foundry.events import HedgeWon, Outcome
 from resilient_foundry.flow import Policy
-from tests.servers import Conversation, Gate, Server, closed_port, replies, says_nothing, script, streams
-from tests.ways import LIBRARIES, assert_nothing_is_under_way, ledger_of, over, pool_of
+from tests.servers import (
+    Conversation,
+    Gate,
+    Handler,
+    Server,
+    by_attempt,
+    closed_port,
+    replies,
+    says_nothing,
+    script,
+    streams,
+)
+from tests.ways import LIBRARIES, Numbered, assert_nothing_is_under_way, ledger_of, over, pool_of
 
 pytestmark = [pytest.mark.anyio, pytest.mark.filterwarnings("ignore:Hedge cancels:RuntimeWarning")]
 
 PATIENT = 20.0
 SOON = Hedge(0.01)
+AT_ONCE = Hedge(0.0)
 
 
 def transport(way: str, *policies: Policy, **settings: Any) -> Any:
@@ -38,26 +49,19 @@ def client_of(way: str, wrapped: Any) -> Any:
     return library.AsyncClient(transport=wrapped, timeout=PATIENT)
 
 
-def hangs_at_first() -> Any:
-    """A handler that answers each path only when it is asked for a second time."""
-    asked: Counter[str] = Counter()
-    lock = threading.Lock()
+def echoes(talk: Conversation) -> None:
+    """The path that was asked for."""
+    talk.reply(200, talk.asked.path.encode())
 
-    def handler(talk: Conversation) -> None:
-        with lock:
-            asked[talk.asked.path] += 1
-            first = asked[talk.asked.path] == 1
-        if first:
-            talk.wait_for_the_client_to_leave()
-        else:
-            talk.reply(200, talk.asked.path.encode())
 
-    return handler
+def hangs_at_first() -> Handler:
+    """Each path is answered only when it is asked for a second time."""
+    return by_attempt(says_nothing, echoes)
 
 
 async def test_the_answer_that_comes_first_is_taken_and_the_other_connection_closed(async_way: str) -> None:
     with Server(hangs_at_first()) as server:
-        wrapped = transport(async_way, SOON)
+        wrapped = transport(async_way, SOON, Numbered())
         async with client_of(async_way, wrapped) as client:
             response = await client.get(server.url + "/a")
             assert response.content == b"/a"
@@ -110,7 +114,7 @@ async def test_sixty_calls_with_losers_leave_the_pool_as_it_was(async_way: str, 
     """With room in the pool for both requests of each caller. (With less, httpx 0.28 loses places, and warns.)."""
     with Server(hangs_at_first()) as server:
         library: Any = LIBRARIES[async_way.partition("-")[0]]
-        wrapped = transport(async_way, *policies, limits=library.Limits(max_connections=12))
+        wrapped = transport(async_way, *policies, Numbered(), limits=library.Limits(max_connections=12))
         async with client_of(async_way, wrapped) as client:
 
             async def call(caller: int) -> None:
@@ -206,7 +210,7 @@ async def test_asyncios_own_cancel_takes_both_along(async_way: str) -> None:
 async def test_a_deadline_ends_both_and_the_server_is_blamed_for_both(async_way: str) -> None:
     with Server(says_nothing) as server:
         breaker = CircuitBreaker(failures=2)
-        wrapped = transport(async_way, Deadline(0.2), SOON, breaker)
+        wrapped = transport(async_way, Deadline(0.2), AT_ONCE, breaker)
         async with client_of(async_way, wrapped) as client:
             with pytest.raises(DeadlineExceededError) as caught:
                 await client.get(server.url)
@@ -225,7 +229,7 @@ async def test_a_deadline_ends_streams_that_have_begun_and_say_nothing(async_way
 
     with Server(begins) as server:
         breaker = CircuitBreaker(failures=2)
-        wrapped = transport(async_way, Deadline(0.2), SOON, breaker, StreamGuard())
+        wrapped = transport(async_way, Deadline(0.2), AT_ONCE, breaker, StreamGuard())
         async with client_of(async_way, wrapped) as client:
             with pytest.raises(DeadlineExceededError) as caught:
                 await client.get(server.url)
@@ -246,8 +250,8 @@ async def test_at_the_deadline_the_one_without_a_head_ends_by_the_librarys_own_l
         talk.wait_for_the_client_to_leave()
 
     kinds = (begins, says_nothing)
-    with Server(script(*(kinds[number] for number in handlers))) as server:
-        wrapped = transport(async_way, Deadline(0.2), SOON, StreamGuard())
+    with Server(by_attempt(*(kinds[number] for number in handlers))) as server:
+        wrapped = transport(async_way, Deadline(0.2), AT_ONCE, StreamGuard(), Numbered())
         async with client_of(async_way, wrapped) as client:
             with pytest.raises(DeadlineExceededError) as caught:
                 await client.get(server.url)
@@ -355,7 +359,7 @@ async def test_an_interruption_of_one_ends_the_other_and_leaves_as_itself(async_
 async def test_what_goes_on_beside_a_call_is_no_task_of_it_afterwards(async_way: str) -> None:
     """Trio's can't outlive their nursery."""
     with Server(hangs_at_first()) as server:
-        async with client_of(async_way, transport(async_way, SOON)) as client:
+        async with client_of(async_way, transport(async_way, SOON, Numbered())) as client:
             before = asyncio.all_tasks()
             await client.get(server.url + "/a")
             assert asyncio.all_tasks() == before

@@ -10,8 +10,8 @@ import pytest
 from resilient_foundry import CircuitBreaker, Hedge, Stack, StreamGuard
 from resilient_foundry.events import Outcome
 from resilient_foundry.flow import Policy
-from tests.servers import Conversation, Gate, Server, replies, script
-from tests.ways import NAMES, Client, Way, ledger_of
+from tests.servers import Conversation, Gate, Server, by_attempt, replies, script
+from tests.ways import NAMES, Client, Numbered, Way, ledger_of
 
 AWAITING = [name for name in NAMES if not name.endswith("-sync")]
 pytestmark = pytest.mark.parametrize("way", AWAITING, indirect=True)
@@ -47,8 +47,8 @@ def test_the_first_event_wins_and_not_the_first_head(way: Way) -> None:
         talk.end()
 
     breaker = CircuitBreaker(failures=1)
-    with Server(script(thinks, speaks)) as server:
-        response = client_of(way, Hedge(LATER), breaker, StreamGuard()).get(server.url)
+    with Server(by_attempt(thinks, speaks)) as server:
+        response = client_of(way, Hedge(LATER), breaker, StreamGuard(), Numbered()).get(server.url)
         left.wait()
         assert response.content == b"data: words\n\ndata: [DONE]\n\n"
         assert outcomes(response) == [Outcome.CANCELLED, Outcome.COMPLETE]
