@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from opentelemetry import metrics, trace
 
-from resilient_foundry.telemetry.instruments import Instruments, NoInstruments
+from resilient_foundry.telemetry.instruments import Instruments
 from resilient_foundry.telemetry.names import SCOPE, Names
 
 
@@ -20,7 +20,7 @@ class Provider:
         self.traces = tracers is not None
         """Whether anybody takes spans."""
         self.tracer: trace.Tracer = (tracers or trace.NoOpTracerProvider()).get_tracer(SCOPE)
-        self.instruments = NoInstruments() if meters is None else Instruments(meters.get_meter(SCOPE), names)
+        self.instruments = Instruments((meters or metrics.NoOpMeterProvider()).get_meter(SCOPE), names)
 
 
 class Providers:
