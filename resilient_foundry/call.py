@@ -22,6 +22,8 @@ CIRCUIT = "resilience.circuit"
 """`request.extensions` key: what tells the circuit of this request from others of its origin, such as a model."""
 HEDGE = "resilience.hedge"
 """`request.extensions` key: whether this request runs beside one of the same call that is under way."""
+ASIDE = "resilience.aside"
+"""`request.extensions` key: whether this request is a question beside the call, and none of its attempts."""
 TARGET = "resilience.target"
 """`response.extensions` key: which target of a `Fallback` gave this answer, where it was not who was asked first."""
 

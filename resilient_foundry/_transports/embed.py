@@ -7,7 +7,7 @@ them no more, nothing is covered and the caller is told so.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from resilient_foundry._transports.bind import Surface
@@ -52,6 +52,15 @@ def _transports_of(client: Any) -> tuple[Any, dict[Any, Any]]:
             f"put over them: make it with transport=stack.over(...) instead"
         )
     return default, mounts
+
+
+def policies_over(client: Any) -> Iterator[object]:
+    """The policies that this client's calls go through, outermost first; none where it has no transport of ours."""
+    transport: Any = getattr(client, _DEFAULT, None)
+    while isinstance(transport, Surface):
+        stack: Any = transport.stack  # a Stack, which stands further up
+        yield from stack
+        transport = transport.wrapped
 
 
 def _has(transport: Any, stack: object) -> bool:

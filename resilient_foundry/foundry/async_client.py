@@ -39,6 +39,7 @@ from resilient_foundry.foundry.payloads import ChatChunk, ChatResult, Embeddings
 from resilient_foundry.foundry.process import resident_bytes
 from resilient_foundry.foundry.rules import ChatParameters, Message, messages_of
 from resilient_foundry.foundry.surface import ClientSurface, Surface
+from resilient_foundry.foundry.telemetry import Observation, Subject
 
 T = TypeVar("T")
 
@@ -76,9 +77,8 @@ class AsyncFoundryClient(ClientSurface[AsyncHTTPClient]):
         self, messages: Sequence[Message], *, model: str | None = None, **parameters: Unpack[ChatParameters]
     ) -> ChatResult:
         """The answer to a conversation, whole; `parameters` are those of `ChatParameters`."""
-        return await self._run(
-            conversations.chat(self._surface.session, Question.asked("chat", messages, model, parameters))
-        )
+        session, question = self._surface.session, Question.asked("chat", messages, model, parameters)
+        return await self._run(conversations.chat(session, question), Subject.chat(session, question))
 
     def stream_chat(
         self, messages: Sequence[Message], *, model: str | None = None, **parameters: Unpack[ChatParameters]
@@ -95,23 +95,30 @@ class AsyncFoundryClient(ClientSurface[AsyncHTTPClient]):
 
     async def embed(self, texts: str | Sequence[str], *, model: str | None = None, force: bool = False) -> Embeddings:
         """A vector for each text. On 1.x `force=True` vouches for a model whose name does not say that it embeds."""
-        return await self._run(conversations.embed(self._surface.session, texts, model, force=force))
+        session = self._surface.session
+        return await self._run(
+            conversations.embed(session, texts, model, force=force), Subject.embeddings(session, model)
+        )
 
     async def health_check(self) -> Health:
         """How the service does: status, loaded models, memory, latency. A service that is not there raises nothing."""
-        return await self._run(health.check(self._surface.session))
+        session = self._surface.session
+        return await self._run(health.check(session), Subject("health_check"))
 
     async def list_models(self) -> list[ModelInfo]:
         """The models of the service: every known one on 2.x, those on its disk on 1.x."""
-        return await self._run(models.list_models(self._surface.session))
+        session = self._surface.session
+        return await self._run(models.list_models(session), Subject("list_models"))
 
     async def loaded_models(self) -> list[str]:
         """The ids of the models in memory."""
-        return await self._run(models.loaded_models(self._surface.session))
+        session = self._surface.session
+        return await self._run(models.loaded_models(session), Subject("loaded_models"))
 
     async def load_model(self, model: str | None = None) -> LoadResult:
         """Have a model in memory, by alias or id; harmless if it is there. Takes minutes for a large one."""
-        return await self._run(models.load_model(self._surface.session, model))
+        session = self._surface.session
+        return await self._run(models.load_model(session, model), Subject("load_model", model=model or session.model))
 
     async def unload_model(self, model: str | None = None, *, wait: float = 60.0) -> LoadResult:
         """Have a model out of memory, once no answer of this client runs on it any more.
@@ -119,7 +126,10 @@ class AsyncFoundryClient(ClientSurface[AsyncHTTPClient]):
         Waits at most `wait` seconds for them and raises `ModelBusyError` then. Other processes are not waited for:
         unloading under their answers can corrupt a 2.x service.
         """
-        return await self._run(models.unload_model(self._surface.session, model, wait=wait))
+        session = self._surface.session
+        return await self._run(
+            models.unload_model(session, model, wait=wait), Subject("unload_model", model=model or session.model)
+        )
 
     async def aclose(self) -> None:
         """Close the connections, unless the HTTP client was yours."""
@@ -134,8 +144,10 @@ class AsyncFoundryClient(ClientSurface[AsyncHTTPClient]):
     ) -> None:
         await self.aclose()
 
-    async def _run(self, story: Story[T]) -> T:
-        hands = _Hands(self._surface)
+    async def _run(self, story: Story[T], subject: Subject) -> T:
+        observation = self._surface.observe(subject)
+        hands = _Hands(self._surface, observation)
+        story = observation.watch(story)
         step = partial(next, story)
         while True:
             try:
@@ -158,9 +170,12 @@ class AsyncChatStream:
     """
 
     def __init__(self, surface: Surface, question: Question) -> None:
-        self._hands = _Hands(surface)
+        self._observation = surface.observe(Subject.chat(surface.session, question, stream=True))
+        self._hands = _Hands(surface, self._observation)
         self._joined = Joined()
-        self._story: StreamStory = conversations.stream(surface.session, question, self._joined)
+        self._story: StreamStory = self._observation.watch(
+            conversations.stream(surface.session, question, self._joined)
+        )
         self._answer: object = None
         self._result: ChatResult | None = None
 
@@ -170,6 +185,7 @@ class AsyncChatStream:
 
     async def aclose(self) -> None:
         """End the answer; a server still at work on it stops."""
+        self._observation.is_closing = True
         self._story.close()
         await self._hands.aclose()
 
@@ -186,6 +202,7 @@ class AsyncChatStream:
                     self._result = end.value or self._result
                     raise StopAsyncIteration from None
                 if isinstance(ask, ChatChunk):
+                    self._observation.chunk()
                     return ask
                 try:
                     answer = await self._hands.answer(ask)
@@ -213,8 +230,9 @@ class AsyncChatStream:
 class _Hands:
     """Answers what the stories ask, for one call; the synchronous twin stands in client.py."""
 
-    def __init__(self, surface: Surface) -> None:
+    def __init__(self, surface: Surface, observation: Observation) -> None:
         self._surface = surface
+        self._observation = observation
         self._response: Any = None  # the library's own
         self._body: AsyncIterator[bytes] | None = None
 
@@ -227,7 +245,7 @@ class _Hands:
             case Read():
                 return await self._read()
             case Now():
-                return time.perf_counter()
+                return self._surface.world.monotonic()
             case Enter():
                 return await self._enter(ask)
             case Find():
@@ -256,7 +274,7 @@ class _Hands:
     async def _send(self, operation: Operation[object]) -> Reply:
         surface = self._surface
         try:
-            return reply_of(await surface.http.send(surface.request(operation)))
+            return reply_of(await surface.http.send(surface.request(operation, self._observation)))
         except surface.library.ConnectError as error:
             explain_refusal(error, surface.session.url or "")
             raise
@@ -264,7 +282,7 @@ class _Hands:
     async def _open(self, operation: Operation[object]) -> Reply | Broken:
         surface = self._surface
         try:
-            response = await surface.http.send(surface.request(operation), stream=True)
+            response = await surface.http.send(surface.request(operation, self._observation), stream=True)
         except surface.library.ConnectError as error:
             explain_refusal(error, surface.session.url or "")
             raise

@@ -36,6 +36,7 @@ from resilient_foundry.foundry.payloads import ChatChunk, ChatResult, Embeddings
 from resilient_foundry.foundry.process import resident_bytes
 from resilient_foundry.foundry.rules import ChatParameters, Message, messages_of
 from resilient_foundry.foundry.surface import ClientSurface, Surface
+from resilient_foundry.foundry.telemetry import Observation, Subject
 
 T = TypeVar("T")
 
@@ -70,7 +71,8 @@ class FoundryClient(ClientSurface[HTTPClient]):
         self, messages: Sequence[Message], *, model: str | None = None, **parameters: Unpack[ChatParameters]
     ) -> ChatResult:
         """The answer to a conversation, whole; `parameters` are those of `ChatParameters`."""
-        return self._run(conversations.chat(self._surface.session, Question.asked("chat", messages, model, parameters)))
+        session, question = self._surface.session, Question.asked("chat", messages, model, parameters)
+        return self._run(conversations.chat(session, question), Subject.chat(session, question))
 
     def stream_chat(
         self, messages: Sequence[Message], *, model: str | None = None, **parameters: Unpack[ChatParameters]
@@ -87,23 +89,28 @@ class FoundryClient(ClientSurface[HTTPClient]):
 
     def embed(self, texts: str | Sequence[str], *, model: str | None = None, force: bool = False) -> Embeddings:
         """A vector for each text. On 1.x `force=True` vouches for a model whose name does not say that it embeds."""
-        return self._run(conversations.embed(self._surface.session, texts, model, force=force))
+        session = self._surface.session
+        return self._run(conversations.embed(session, texts, model, force=force), Subject.embeddings(session, model))
 
     def health_check(self) -> Health:
         """How the service does: status, loaded models, memory, latency. A service that is not there raises nothing."""
-        return self._run(health.check(self._surface.session))
+        session = self._surface.session
+        return self._run(health.check(session), Subject("health_check"))
 
     def list_models(self) -> list[ModelInfo]:
         """The models of the service: every known one on 2.x, those on its disk on 1.x."""
-        return self._run(models.list_models(self._surface.session))
+        session = self._surface.session
+        return self._run(models.list_models(session), Subject("list_models"))
 
     def loaded_models(self) -> list[str]:
         """The ids of the models in memory."""
-        return self._run(models.loaded_models(self._surface.session))
+        session = self._surface.session
+        return self._run(models.loaded_models(session), Subject("loaded_models"))
 
     def load_model(self, model: str | None = None) -> LoadResult:
         """Have a model in memory, by alias or id; harmless if it is there. Takes minutes for a large one."""
-        return self._run(models.load_model(self._surface.session, model))
+        session = self._surface.session
+        return self._run(models.load_model(session, model), Subject("load_model", model=model or session.model))
 
     def unload_model(self, model: str | None = None, *, wait: float = 60.0) -> LoadResult:
         """Have a model out of memory, once no answer of this client runs on it any more.
@@ -111,7 +118,10 @@ class FoundryClient(ClientSurface[HTTPClient]):
         Waits at most `wait` seconds for them and raises `ModelBusyError` then. Other processes are not waited for:
         unloading under their answers can corrupt a 2.x service.
         """
-        return self._run(models.unload_model(self._surface.session, model, wait=wait))
+        session = self._surface.session
+        return self._run(
+            models.unload_model(session, model, wait=wait), Subject("unload_model", model=model or session.model)
+        )
 
     def close(self) -> None:
         """Close the connections, unless the HTTP client was yours."""
@@ -127,8 +137,10 @@ class FoundryClient(ClientSurface[HTTPClient]):
     ) -> None:
         self.close()
 
-    def _run(self, story: Story[T]) -> T:
-        hands = _Hands(self._surface)
+    def _run(self, story: Story[T], subject: Subject) -> T:
+        observation = self._surface.observe(subject)
+        hands = _Hands(self._surface, observation)
+        story = observation.watch(story)
         step = partial(next, story)
         while True:
             try:
@@ -151,9 +163,12 @@ class ChatStream:
     """
 
     def __init__(self, surface: Surface, question: Question) -> None:
-        self._hands = _Hands(surface)
+        self._observation = surface.observe(Subject.chat(surface.session, question, stream=True))
+        self._hands = _Hands(surface, self._observation)
         self._joined = Joined()
-        self._story: StreamStory = conversations.stream(surface.session, question, self._joined)
+        self._story: StreamStory = self._observation.watch(
+            conversations.stream(surface.session, question, self._joined)
+        )
         self._answer: object = None
         self._result: ChatResult | None = None
 
@@ -163,6 +178,7 @@ class ChatStream:
 
     def close(self) -> None:
         """End the answer; a server still at work on it stops."""
+        self._observation.is_closing = True
         self._story.close()
         self._hands.close()
 
@@ -179,6 +195,7 @@ class ChatStream:
                     self._result = end.value or self._result
                     raise
                 if isinstance(ask, ChatChunk):
+                    self._observation.chunk()
                     return ask
                 try:
                     answer = self._hands.answer(ask)
@@ -207,8 +224,9 @@ class ChatStream:
 class _Hands:
     """Answers what the stories ask, for one call; the asynchronous twin stands in async_client.py."""
 
-    def __init__(self, surface: Surface) -> None:
+    def __init__(self, surface: Surface, observation: Observation) -> None:
         self._surface = surface
+        self._observation = observation
         self._leftovers = leftovers_of(surface.http)
         self._open_answer: OpenAnswer | None = None
 
@@ -221,7 +239,7 @@ class _Hands:
             case Read():
                 return self._read()
             case Now():
-                return time.perf_counter()
+                return self._surface.world.monotonic()
             case Enter():
                 return self._enter(ask)
             case Find():
@@ -249,7 +267,7 @@ class _Hands:
         surface = self._surface
         self._leftovers.close_forgotten()
         try:
-            return reply_of(surface.http.send(surface.request(operation)))
+            return reply_of(surface.http.send(surface.request(operation, self._observation)))
         except surface.library.ConnectError as error:
             explain_refusal(error, surface.session.url or "")
             raise
@@ -258,7 +276,7 @@ class _Hands:
         surface = self._surface
         self._leftovers.close_forgotten()
         try:
-            response = surface.http.send(surface.request(operation), stream=True)
+            response = surface.http.send(surface.request(operation, self._observation), stream=True)
         except surface.library.ConnectError as error:
             explain_refusal(error, surface.session.url or "")
             raise

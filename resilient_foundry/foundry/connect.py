@@ -8,7 +8,7 @@ import socket
 import struct
 import sys
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from importlib import metadata
 from types import ModuleType
@@ -160,12 +160,23 @@ def version() -> str:
         return "0"
 
 
-def request_for(http: Any, url: str, operation: Operation[object], *, api_key: str | None, limited: bool) -> Any:
-    """The request of an operation; refuses one that the service could not take. Requests belong to the library."""
+def request_for(
+    http: Any,
+    url: str,
+    operation: Operation[object],
+    *,
+    api_key: str | None,
+    limited: bool,
+    more: Mapping[str, object],
+) -> Any:
+    """The request of an operation, with more extensions; refuses one that the service could not take.
+
+    Requests belong to the library.
+    """
     headers = dict(operation.headers)
     if api_key is not None:
         headers["Authorization"] = f"Bearer {api_key}"
-    extensions: dict[str, object] = {OPTIONS: operation.options}
+    extensions: dict[str, object] = {**more, OPTIONS: operation.options}
     if operation.needs is not None:
         extensions[NEEDS] = operation.needs
     if limited:

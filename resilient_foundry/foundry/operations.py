@@ -22,6 +22,7 @@ from resilient_foundry.foundry.errors import (
 from resilient_foundry.foundry.generations import Generation, generation_of
 from resilient_foundry.foundry.payloads import ChatResult, Embeddings, ModelInfo, ServiceStatus
 from resilient_foundry.foundry.wire import encode, integer, items, segment, text
+from resilient_foundry.telemetry.names import PROVIDER, STABLE
 
 T = TypeVar("T")
 
@@ -31,8 +32,6 @@ LOAD_SECONDS = 900.0
 """Large models take minutes to load."""
 DEFAULT_CAP = 2048
 """Tokens after which both generations stop when max_tokens was not given; 1.x then says `stop`."""
-
-_PROVIDER = "foundry_local"
 
 
 def status(*, patience: float) -> Operation[ServiceStatus]:
@@ -145,8 +144,13 @@ def failure(reply: Reply, generation: Generation | None) -> FoundryError:
 def _get(
     name: str, path: str, read: Callable[[Reply], T], patience: float, *, model: str | None = None
 ) -> Operation[T]:
-    attributes = {"gen_ai.provider.name": _PROVIDER, **({"gen_ai.request.model": model} if model else {})}
-    options = CallOptions(repeatable=True, name=f"foundry_local {name}", attributes=attributes)
+    attributes = {STABLE.provider: PROVIDER, **({STABLE.request_model: model} if model else {})}
+    options = CallOptions(
+        repeatable=True,
+        name=STABLE.management.format(operation=name),
+        template=path if model is None else f"{path.rpartition('/')[0]}/{{model}}",
+        attributes=attributes,
+    )
     return Operation("GET", path, read, options, patience=patience, headers={"Accept": "application/json"})
 
 
@@ -160,21 +164,12 @@ def _post(
     stream: bool = False,
 ) -> Operation[T]:
     model = str(body["model"])
-    attributes: dict[str, str | int | float | bool] = {
-        "gen_ai.operation.name": name,
-        "gen_ai.provider.name": _PROVIDER,
-        "gen_ai.request.model": model,
-    }
-    for key in ("max_tokens", "temperature", "top_p", "seed"):
-        value = body.get(key)
-        if isinstance(value, int | float):
-            attributes[f"gen_ai.request.{key}"] = value
-    if stream:
-        attributes["gen_ai.request.stream"] = True
+    attributes = {STABLE.operation: name, STABLE.provider: PROVIDER, STABLE.request_model: model}
     options = CallOptions(
         repeatable=None if body.get("store") else True,
         elastic=True,
         name=f"{name} {model}",
+        template=path,
         kind="client",
         attributes=attributes,
     )

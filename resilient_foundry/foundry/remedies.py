@@ -8,7 +8,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import Any, TypeVar
 
-from resilient_foundry.call import CIRCUIT, OPTIONS, attempt_of, derive
+from resilient_foundry.call import ASIDE, CIRCUIT, OPTIONS, attempt_of, derive
 from resilient_foundry.errors import CircuitOpenError
 from resilient_foundry.faults import Fault, fault_of, legible
 from resilient_foundry.flow import Flow, Proceed, Request, Response, discard, now, preview, pull, work
@@ -203,7 +203,7 @@ def _exchanged(
             headers={**operation.headers, "Accept-Encoding": "identity"},
             without={"content-type", *without},
             content=operation.body or b"",
-            extensions={**more, OPTIONS: operation.options, NEEDS: None},
+            extensions={**more, OPTIONS: operation.options, NEEDS: None, ASIDE: True},
         )
     )
     body = bytearray()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar, Generic, TypeVar
 
+from resilient_foundry._transports.driver import WORLD, World
+from resilient_foundry._transports.embed import policies_over
 from resilient_foundry.errors import ResilienceError
 from resilient_foundry.foundry.asks import Operation
 from resilient_foundry.foundry.connect import (
@@ -25,6 +27,8 @@ from resilient_foundry.foundry.locate import Inquiry, Inspection, Lookup, Servic
 from resilient_foundry.foundry.remedies import remedies_for
 from resilient_foundry.foundry.session import Session
 from resilient_foundry.foundry.settings import Settings
+from resilient_foundry.foundry.telemetry import Observation, Subject
+from resilient_foundry.policies.tracing import Tracing
 from resilient_foundry.stack import Stack
 
 
@@ -38,6 +42,10 @@ class Surface:
     limited: bool
     api_key: str | None
     session: Session
+    tracing: Tracing | None = None
+    """What traces the calls underneath, and the client's own."""
+    world: World = field(default_factory=World)
+    """Whose clock the client goes by."""
 
     @classmethod
     def make(
@@ -98,12 +106,19 @@ class Surface:
             limited=owned or settings.timeout is not None,
             api_key=settings.api_key,
             session=session,
+            tracing=next((policy for policy in policies_over(http) if isinstance(policy, Tracing)), None),
+            world=WORLD.get(),
         )
 
-    def request(self, operation: Operation[object]) -> Any:
+    def observe(self, subject: Subject) -> Observation:
+        """A call of the client that is about to be made."""
+        return Observation(self.session, self.tracing, self.world, subject)
+
+    def request(self, operation: Operation[object], observation: Observation) -> Any:
         """The library's own request for an operation."""
         url = self.session.url or ""
-        return request_for(self.http, url, operation, api_key=self.api_key, limited=self.limited)
+        more = observation.extensions(operation)
+        return request_for(self.http, url, operation, api_key=self.api_key, limited=self.limited, more=more)
 
     def __repr__(self) -> str:
         return f"base_url={self.session.url!r}, model={self.session.model!r}, library={self.library.__name__!r}"

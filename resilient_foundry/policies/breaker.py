@@ -7,11 +7,11 @@ import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from resilient_foundry import sse
-from resilient_foundry.call import CIRCUIT, attempt_of, derive
+from resilient_foundry.call import ASIDE, CIRCUIT, OPTIONS, attempt_of, derive, options_of
 from resilient_foundry.errors import CircuitOpenError, ResilienceError
 from resilient_foundry.events import (
     Attempt,
@@ -403,7 +403,7 @@ def _cheap(request: Request, path: str) -> Request:
         url=url(origin(request.url) + path),
         without=[name for name in request.headers if _OF_THE_CALL_ALONE.fullmatch(name.lower())],
         content=b"",
-        extensions={"timeout": limits},
+        extensions={"timeout": limits, ASIDE: True, OPTIONS: replace(options_of(request), template=path)},
     )
 
 

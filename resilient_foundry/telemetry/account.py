@@ -170,7 +170,10 @@ class Account:
         self._provider.instruments.call_ended(
             self._pipeline, outcome, self._error_type, seconds, len(self.ledger.attempts), self.context
         )
-        if call is None or not self._owned:
+        if call is None:
+            return
+        if not self._owned:
+            call.failure = self._error_type
             return
         if self._error_type is not None:
             call.fail(self._error_type)

@@ -48,6 +48,8 @@ class Names:
     time_to_headers: str = f"{PREFIX}.stream.time_to_headers"
     time_to_first_event: str = f"{PREFIX}.stream.time_to_first_event"
     hedge: str = f"{PREFIX}.hedge"
+    aside: str = f"{PREFIX}.aside"
+    """Whether it is a question beside the call, as a probe of a circuit, and none of its attempts."""
 
     # Attributes of calls (ours)
     pipeline: str = f"{PREFIX}.pipeline"

@@ -9,7 +9,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode
 
-from resilient_foundry.call import HEDGE, options_of
+from resilient_foundry.call import ASIDE, HEDGE, options_of
 from resilient_foundry.events import NEVER_CLOSED, Attempt, BodyEnd, Outcome
 from resilient_foundry.faults import Fault, Verdict, fault_named, judge_by_status
 from resilient_foundry.flow import URL, Request, Response
@@ -45,7 +45,7 @@ class Timeline:
 class CallSpan:
     """The span of one logical call, and what its attempts have in common."""
 
-    __slots__ = ("context", "ended", "names", "primary", "sent", "span", "waited")
+    __slots__ = ("context", "ended", "failure", "names", "primary", "sent", "span", "waited")
 
     def __init__(self, span: Span, names: Names, parent: Context | None = None) -> None:
         self.span = span
@@ -58,12 +58,19 @@ class CallSpan:
         """Seconds between them."""
         self.primary: SpanContext | None = None
         """The attempt that hedges run beside."""
+        self.failure: str | None = None
+        """The `error.type` of the answer that whoever makes the call was given, where that failed."""
         self.ended = False
 
     def add(self, name: str, values: Mapping[str, Any], at: int | None) -> None:
         """Write down what happened; nothing after the end, of which an SDK would warn."""
         if not self.ended and self.span.is_recording():
             self.span.add_event(name, values, at)
+
+    def number(self) -> int:
+        """The number of the attempt that goes out now, from 1."""
+        self.sent += 1
+        return self.sent
 
     def set(self, attributes: Mapping[str, Any]) -> None:
         """Set those attributes whose value is known."""
@@ -240,13 +247,14 @@ def open_attempt(
     }
     if template is not None:
         attributes[names.template] = template
-    number, links = 1, None
-    if call is not None:
-        call.sent += 1
-        number = call.sent
-    if number > 1:
-        attributes[names.resend_count] = number - 1
-    attributes[names.attempt_number] = number
+    links = None
+    if request.extensions.get(ASIDE):
+        attributes[names.aside] = True
+    else:
+        number = call.number() if call is not None else 1
+        if number > 1:
+            attributes[names.resend_count] = number - 1
+        attributes[names.attempt_number] = number
     is_hedge = bool(request.extensions.get(HEDGE))
     if is_hedge:
         attributes[names.hedge] = True

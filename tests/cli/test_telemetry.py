@@ -31,8 +31,10 @@ def test_a_chat_sends_its_call_and_the_attempts_under_it(runtime: LocalRuntime) 
     assert (received.paths, received.services) == (["/v1/traces"], {"resilient-foundry"})
     [call] = [span for span in received.spans if span.name == f"chat {RESILIENCE.id}"]
     assert not call.parent_span_id
-    attempts = sorted(received.children_of(call), key=lambda span: span.start_time_unix_nano)
-    assert [span.name for span in attempts] == ["POST", "POST"]
+    under = sorted(received.children_of(call), key=lambda span: span.start_time_unix_nano)
+    question, *attempts = under
+    assert question.name == "foundry_local status"
+    assert [span.name for span in attempts] == ["POST /v1/chat/completions"] * 2
     resent = [
         [each.value.int_value for each in span.attributes if each.key == "http.request.resend_count"]
         for span in attempts
