@@ -299,7 +299,6 @@ class HeldBack(Event):
 class FellBack(Event):
     """What was asked first failed, and another target is asked."""
 
-    level: ClassVar[int] = logging.WARNING
     target: str
     reason: str
 
@@ -431,7 +430,7 @@ class Attempt:
         return f"attempt {self.number}: {what}" + (f" after {took:.3f} s" if took is not None else "")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True)  # a listener that held its ledger would be freed by the collector alone
 class Ledger:
     """Everything that happened to one call, in order: `response.extensions["resilience"]` and `error.resilience`.
 

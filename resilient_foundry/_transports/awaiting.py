@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, TypeVar
+from weakref import ref
 
 import anyio
 from anyio.abc import TaskGroup
@@ -52,7 +53,7 @@ class AsyncDriver(Driver):
     async def call(self, request: Any, flow: Callable[[Any], Flow[Any]]) -> Any:
         """Run the flow of a whole call; every answer but the one that is returned is closed when it ends."""
         self.opened = []
-        self.ledger.listeners.insert(0, partial(log, request))
+        self.ledger.listeners.insert(0, partial(log, request, ref(self.ledger)))
         response = kept = None
         leg = self.enter(request)
         try:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
+from weakref import ref
 
 from resilient_foundry._transports.body import Body, SyncBody, settle_the_lost
 from resilient_foundry._transports.driver import ASKED_MOST, Driver, came_whole, loop, wrap
@@ -42,7 +43,7 @@ class SyncDriver(Driver):
     def call(self, request: Any, flow: Callable[[Any], Flow[Any]]) -> Any:
         """Run the flow of a whole call; every answer but the one that is returned is closed when it ends."""
         self.opened = []
-        self.ledger.listeners.insert(0, partial(log, request))
+        self.ledger.listeners.insert(0, partial(log, request, ref(self.ledger)))
         response = kept = None
         leg = self.enter(request)
         try:

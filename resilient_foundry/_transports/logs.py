@@ -1,25 +1,53 @@
-"""Events as log records of the logger `resilient_foundry`, with the event as structured field `resilience`.
+"""Events as log records of the logger `resilient_foundry`: a sentence for people, flat fields for programs.
 
-Records hold no header, query, body or error text; each event says how loud it is.
+The fields are what formatters and handlers can take as it is: `otel.event.name`, under which OpenTelemetry's handler
+looks for the name of the event, the values of the event behind `resilient_foundry.`, and the method and the server by
+the names of OpenTelemetry's conventions. Where the call is traced its span is the current one while a record is made
+and handled, so that whoever correlates logs with traces finds it. Records hold no header, query, body or error text;
+each event says how loud it is.
 """
 
 from __future__ import annotations
 
 import logging
 from typing import Any
+from weakref import ref
 
-from resilient_foundry.events import AttemptAnswered, AttemptEnded, AttemptStarted, Event
+from opentelemetry.context import Context, attach, detach
+
+from resilient_foundry.events import AttemptAnswered, AttemptEnded, AttemptStarted, Event, Ledger
+from resilient_foundry.telemetry.describe import Values, described
+from resilient_foundry.telemetry.names import EVENT_NAME, PREFIX, STABLE
+from resilient_foundry.telemetry.spans import server_of
 
 _logger = logging.getLogger("resilient_foundry")
 _logger.addHandler(logging.NullHandler())  # what is shown, and where, is the application's to say
 
 
-def log(request: Any, event: Event) -> None:  # request: the library's own
+def log(request: Any, ledger: ref[Ledger], event: Event) -> None:  # request: the library's own
     """Write the event down with whose it is, if anybody reads at its level."""
-    if _logger.isEnabledFor(event.level):
+    if not _logger.isEnabledFor(event.level):
+        return
+    kept = ledger()
+    context = kept.context if kept is not None else None
+    token = attach(context) if isinstance(context, Context) else None
+    try:
         url = request.url
         whose = f"{request.method} {url.scheme}://{url.netloc.decode('ascii', 'replace')}"
-        _logger.log(event.level, "%s: %s", whose, _worded(event), extra={"resilience": event})
+        _logger.log(event.level, "%s: %s", whose, _worded(event), extra=_fields(request, event))
+    finally:
+        if token is not None:
+            detach(token)
+
+
+def _fields(request: Any, event: Event) -> Values:
+    fields: Values = {STABLE.method: request.method, **server_of(request.url, STABLE)}
+    found = described(event, STABLE)
+    if found is not None:
+        name, values = found
+        fields[EVENT_NAME] = name
+        fields |= {f"{PREFIX}.{key}": value for key, value in values.items()}
+    return fields
 
 
 def _worded(event: Event) -> str:

@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 PREFIX = "resilient_foundry"
 SCOPE = "resilient_foundry"
 """The instrumentation scope of everything told here."""
+EVENT_NAME = "otel.event.name"
+"""The field of a log record that names the event, where the record has no place of its own for that."""
 PROVIDER = "foundry_local"
 """The value of `gen_ai.provider.name`; a custom value is allowed."""
 

@@ -161,11 +161,7 @@ def test_neither_logs_nor_errors_tell_what_a_url_may_hide(way: Way, caplog: pyte
             with pytest.raises(error) as caught:
                 client.get(url, headers={"x-key": "hidden"})
             told += [str(caught.value), *getattr(caught.value, "__notes__", []), str(ledger_of(caught.value))]
-    told += [
-        record.getMessage() + str(vars(record).get("resilience"))
-        for record in caplog.records
-        if record.name == "resilient_foundry"
-    ]
+    told += [f"{record.getMessage()} {vars(record)}" for record in caplog.records if record.name == "resilient_foundry"]
     assert len(told) > 8
     assert [line for line in told if "hidden" in line] == []
 
