@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
@@ -18,7 +19,7 @@ _SECONDS = 30.0
 """The longest that it may take to come up: a binary takes 0.2 s, a container seconds."""
 
 # What Jaeger does by itself without a configuration, but with ports of ours, and without telemetry of its own. Spans
-# become visible a moment after they were sent, as they do there.
+# become visible a moment after they were sent, as they do there; and it sets clocks right, as many that are shared do.
 _CONFIGURATION = """
 service:
   extensions: [jaeger_storage, jaeger_query]
@@ -32,6 +33,7 @@ extensions:
   jaeger_query:
     storage: {{traces: memory}}
     enable_tracing: false
+    max_clock_skew_adjust: 30s
     http: {{endpoint: "${{env:JAEGER_LISTEN_HOST:-127.0.0.1}}:{query}"}}
     grpc: {{endpoint: "127.0.0.1:0"}}
 receivers:
@@ -49,10 +51,9 @@ class JaegerServer:
     def __init__(self, directory: Path) -> None:
         self._log = directory / "jaeger.log"
         self._process: subprocess.Popen[bytes] | None = None
-        ports = _free_ports(2)
-        self._ports = ports
-        self.url = f"http://127.0.0.1:{ports[0]}"
-        self.otlp = f"http://127.0.0.1:{ports[1]}"
+        self._ports = query, otlp = _free_ports(2)
+        self.url = f"http://127.0.0.1:{query}"
+        self.otlp = f"http://127.0.0.1:{otlp}"
 
     def start(self) -> None:
         """Returns when it takes spans and answers questions."""
@@ -61,8 +62,12 @@ class JaegerServer:
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [BINARY, f"--config=yaml:{_CONFIGURATION.format(query=query, otlp=otlp)}"],
-                # Where it runs in a container, these are the ports that lead into it.
-                env={**os.environ, "RESILIENT_FOUNDRY_JAEGER_PORTS": f"{query} {otlp}"},
+                # Where it runs in a container, these are the ports that lead into it, and it listens otherwise there.
+                env={
+                    **os.environ,
+                    "JAEGER_LISTEN_HOST": "127.0.0.1",
+                    "RESILIENT_FOUNDRY_JAEGER_PORTS": f"{query} {otlp}",
+                },
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -106,12 +111,11 @@ class JaegerServer:
 
 
 def _free_ports(count: int) -> list[int]:
-    """All held at once, so that no two are the same."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
+    """Below those that the system gives to whoever asks for any: no other server takes them until Jaeger has them."""
+    found: list[int] = []
+    at = 20_000 + os.getpid() * 10 % 10_000  # each process begins elsewhere
+    while len(found) < count:
+        at += 1
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", at)):
+            found.append(at)
+    return found

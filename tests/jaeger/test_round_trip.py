@@ -149,6 +149,16 @@ def test_a_span_without_duration_comes_back_a_nanosecond_long_and_without_notes(
     assert (read.start, read.end, read.attributes) == (now, now + 1, {})
 
 
+def test_times_are_those_that_were_sent_also_where_they_make_no_sense(jaeger: Jaeger, sent: Sent) -> None:
+    """Jaeger would move what begins before its parent, since clocks differ; here nothing is hidden."""
+    now = time.time_ns()
+    root = sent.tracer.start_span("chat phi", start_time=now)
+    sent.tracer.start_span("POST", set_span_in_context(root), start_time=now - 5_000_001).end(now - 3)
+    root.end(now + 1_000_000)
+    (made,) = sent.now()
+    assert jaeger.trace(made.trace_id, spans=2) == made
+
+
 def test_traces_are_found_by_what_is_known_of_a_span(jaeger: Jaeger, sent: Sent) -> None:
     """Name, attributes of whatever type, time and duration: of one and the same span."""
     now = time.time_ns()
