@@ -11,7 +11,7 @@ from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, Statu
 
 from resilient_foundry.call import ASIDE, HEDGE, options_of
 from resilient_foundry.events import NEVER_CLOSED, Attempt, BodyEnd, Outcome
-from resilient_foundry.faults import Fault, Verdict, fault_named, judge_by_status
+from resilient_foundry.faults import Fault, Verdict, fault_of, judge_by_status
 from resilient_foundry.flow import URL, Request, Response
 from resilient_foundry.origin import DEFAULT_PORTS, origin
 from resilient_foundry.telemetry.instruments import Instruments
@@ -115,6 +115,7 @@ class AttemptSpan:
         self._attempt: Attempt | None = None
         self._ended_at: float | None = None
         self._heard = False
+        self._is_ours = False
         self._never_closed = False
 
     def answered(self, response: Response) -> None:
@@ -135,6 +136,7 @@ class AttemptSpan:
         """No answer came. Cancelling an attempt is no error of it."""
         if isinstance(error, Exception):
             self.error_type = class_of(error)
+            self._is_ours = fault_of(error) is Fault.OURS
         self._heard = True
         self._end()
 
@@ -174,7 +176,7 @@ class AttemptSpan:
                 return "success"
             return "fatal" if verdict is Verdict.CALLER else "retryable"
         if attempt.status is None:
-            return "fatal" if fault_named(attempt.error) is Fault.OURS else "retryable"
+            return "fatal" if self._is_ours else "retryable"
         return "fatal" if attempt.verdict is Verdict.CALLER else "retryable"
 
     def _end(self) -> None:

@@ -141,6 +141,7 @@ def test_a_failure_that_was_made_good_does_not_mark_the_call(recorder: Recorder)
     assert recorder.call.status.status_code is StatusCode.UNSET
     assert "error.type" not in attributes(recorder.call)
     assert attributes(recorder.attempts[0])["error.type"] == "httpx.ReadError"
+    assert attributes(recorder.attempts[0])["resilient_foundry.attempt.outcome"] == "retryable"
 
 
 def test_an_error_is_told_by_its_class(recorder: Recorder) -> None:
