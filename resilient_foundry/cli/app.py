@@ -22,6 +22,7 @@ from resilient_foundry.cli import models as managing
 from resilient_foundry.cli import record as recording
 from resilient_foundry.cli import replay as replaying
 from resilient_foundry.cli import serve as serving
+from resilient_foundry.cli import trace as tracing
 from resilient_foundry.cli import verify as verifying
 from resilient_foundry.cli.output import complain
 from resilient_foundry.errors import ResilienceError
@@ -30,6 +31,7 @@ from resilient_foundry.foundry.runtime import RuntimeStartError
 from resilient_foundry.foundry.settings import LOG_LEVEL, LOG_LEVELS
 from resilient_foundry.harness.runtimes import RuntimeNotInstalledError
 from resilient_foundry.harness.subject import UnreachableError
+from resilient_foundry.traces.jaeger import JaegerError
 
 app = typer.Typer(
     help="Resilient HTTP for Foundry Local: see it survive, talk to it, look after it.",
@@ -316,6 +318,29 @@ def drift(
     raise typer.Exit(drifting.run(before, after, only=only or (), contracts=folder, as_json=json))
 
 
+@app.command()
+def trace(
+    where: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[FILE|TRACE_ID]",
+            help="OTLP JSON, or what Jaeger saves; - is standard input. An id is of a Jaeger.",
+        ),
+    ] = None,
+    jaeger: Annotated[
+        str | None, typer.Option(metavar="URL", help="The Jaeger that has the trace; else the one on this machine.")
+    ] = None,
+    only: Annotated[
+        str | None, typer.Option("--id", metavar="TRACE_ID", help="Of several traces, those that begin so.")
+    ] = None,
+    *,
+    last: Annotated[bool, typer.Option("--last", help="The last trace of a command on this machine.")] = False,
+    json: Json = False,
+) -> None:
+    """Draw a trace: attempts, waits and what came of them, on one axis of time."""
+    tracing.run(where, last=last, jaeger=jaeger, wanted=only, as_json=json)
+
+
 def run() -> int:
     """Run the command; gives the exit code. What went wrong is one sentence on standard error."""
     _log()
@@ -324,6 +349,7 @@ def run() -> int:
         app(prog_name="resilient-foundry")  # prints usage errors itself, and ends by SystemExit
     except (
         FoundryError,
+        JaegerError,
         ResilienceError,
         SettingsError,
         MissingExtraError,
