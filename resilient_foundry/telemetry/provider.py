@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from opentelemetry import metrics, trace
 
 from resilient_foundry.telemetry.instruments import Instruments
@@ -50,4 +52,7 @@ class Providers:
 
 
 _NO_TRACES = (trace.ProxyTracerProvider, trace.NoOpTracerProvider)
-_NO_METRICS = (type(metrics.get_meter_provider()), metrics.NoOpMeterProvider)
+_PROXY: Any = getattr(getattr(metrics, "_internal", None), "_ProxyMeterProvider", metrics.NoOpMeterProvider)
+"""What stands there until somebody sets up an SDK, under a private name. (Who is there when this module is imported may
+be an SDK already.)"""
+_NO_METRICS = (_PROXY, metrics.NoOpMeterProvider)
