@@ -6,7 +6,7 @@ import contextlib
 import os
 from contextvars import Token
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from opentelemetry import metrics, propagate, trace
 from opentelemetry.context import Context, attach
@@ -16,13 +16,18 @@ from resilient_foundry.call import derive, options_of, shared_of
 from resilient_foundry.events import Ledger
 from resilient_foundry.flow import Flow, Proceed, Request, Response, history, listen, now, today, watch
 from resilient_foundry.telemetry.account import Account
+from resilient_foundry.telemetry.log_events import LogEvents, can_log_events, log_events
 from resilient_foundry.telemetry.names import INFERENCE, PROFILES, STABLE, Names
 from resilient_foundry.telemetry.others import hide_from_others
 from resilient_foundry.telemetry.provider import Provider, Providers
 from resilient_foundry.telemetry.spans import CALL, PARENT, CallSpan, Timeline, server_of
 
+if TYPE_CHECKING:  # its module has a private name, and may change
+    from opentelemetry._logs import LoggerProvider
+
 _KINDS = {"internal": SpanKind.INTERNAL, "client": SpanKind.CLIENT}
 _CALLS = ("auto", "always", "named", "never")
+_EVENTS = ("span", "log", "both")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +48,10 @@ class Tracing:
     `conventions` is the profile of the names: `"1.41"`, or `"inference"` for those that the conventions of generative
     AI are moving to, which `OTEL_SEMCONV_STABILITY_OPT_IN=gen_ai_latest_experimental` chooses too.
 
+    `events="log"` tells events by OpenTelemetry's log API instead, as records that have a name and the trace of their
+    call, to the `logger_provider` or that of the process; `"both"` in both ways. OpenTelemetry is about to give up
+    events of spans; but who looks at traces in Jaeger sees those and no logs.
+
     URLs go out without credentials, query and fragment; headers, bodies and error texts never do.
     """
 
@@ -51,6 +60,8 @@ class Tracing:
     meter_provider: metrics.MeterProvider | None = None
     calls: str = "auto"
     conventions: str | None = None
+    events: str = "span"
+    logger_provider: LoggerProvider | None = None
     providers: Providers = field(default_factory=Providers, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -60,6 +71,10 @@ class Tracing:
             raise ValueError(
                 f"Tracing.conventions is one of {', '.join(map(repr, PROFILES))}, not {self.conventions!r}"
             )
+        if self.events not in _EVENTS:
+            raise ValueError(f"Tracing.events is one of {', '.join(map(repr, _EVENTS))}, not {self.events!r}")
+        if self.events != "span" and not can_log_events():
+            raise ValueError(f"Tracing.events is {self.events!r}, which needs opentelemetry-api 1.38 or later")
 
     def placed(self, *, plain: bool) -> Self:
         """This policy as it stands in a stack in which every call is one attempt, or in another; see `flow.Placed`."""
@@ -74,8 +89,13 @@ class Tracing:
         return INFERENCE if "gen_ai_latest_experimental" in map(str.strip, opted) else STABLE
 
     def provider(self) -> Provider | None:
-        """Who takes spans and metrics; None where nobody does: then a call costs a look and no more."""
-        return self.providers.find(self.tracer_provider, self.meter_provider, self.names)
+        """Who takes spans and metrics; None where nobody takes anything: then a call costs a look and no more."""
+        needed = self.logs() is not None
+        return self.providers.find(self.tracer_provider, self.meter_provider, self.names, needed=needed)
+
+    def logs(self) -> LogEvents | None:
+        """Who takes events as log records; None where nobody does, or nobody is to."""
+        return None if self.events == "span" else log_events(self.logger_provider)
 
     def flow(self, request: Request, proceed: Proceed) -> Flow[Response]:
         """The span of the logical call."""
@@ -87,7 +107,16 @@ class Tracing:
         timeline = Timeline((yield from today()), began)
         given: CallSpan | None = request.extensions.get(CALL)
         call = given or self._open(request, provider, timeline.at(began))
-        account = Account(provider, self.name, ledger, timeline, call, owned=given is None)
+        account = Account(
+            provider,
+            self.name,
+            ledger,
+            timeline,
+            call,
+            owned=given is None,
+            logs=self.logs(),
+            on_spans=self.events != "log",
+        )
         ledger.context = account.context
         yield from listen(account)
         shared = shared_of(request)
@@ -110,6 +139,7 @@ class Tracing:
         if account is None:
             return (yield from proceed(request))
         span = account.open(request, (yield from now()))
+        ledger.context = account.context
         if account.traces:
             carrier: dict[str, str] = {}
             propagate.inject(carrier, context=span.context)

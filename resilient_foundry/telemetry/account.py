@@ -18,7 +18,8 @@ from resilient_foundry.events import (
     TimedOut,
 )
 from resilient_foundry.flow import Request, Response
-from resilient_foundry.telemetry.describe import described
+from resilient_foundry.telemetry.describe import Values, described
+from resilient_foundry.telemetry.log_events import LogEvents
 from resilient_foundry.telemetry.provider import Provider
 from resilient_foundry.telemetry.spans import FAILURE, AttemptSpan, CallSpan, Timeline, class_of, open_attempt
 
@@ -40,6 +41,8 @@ class Account:
         call: CallSpan | None,
         *,
         owned: bool,
+        logs: LogEvents | None = None,
+        on_spans: bool = True,
     ) -> None:
         self.call = call
         """The span of the call; None where the attempt is all there is."""
@@ -48,6 +51,8 @@ class Account:
         self._pipeline = pipeline
         self._timeline = timeline
         self._owned = owned
+        self._logs = logs
+        self._on_spans = on_spans
         self._open: dict[int, AttemptSpan] = {}
         self._last: AttemptSpan | None = None
         self._status: int | None = None
@@ -63,9 +68,8 @@ class Account:
     @property
     def context(self) -> Context | None:
         """The context of the call, or of its only attempt."""
-        if self.call is not None:
-            return self.call.context
-        return None
+        of = self.call or self._last
+        return of.context if of is not None else None
 
     def __call__(self, event: Event) -> None:
         """Something happened, just now."""
@@ -142,13 +146,17 @@ class Account:
         told = described(event, provider.names)
         if told is None:
             return
-        self._add(*told, moment)
+        self._emit(event, *told, moment)
         if isinstance(event, TimedOut) and event.phase in {"idle", "progress"}:
             since = self._last.last_chunk if self._last is not None else None
             if since is not None:
-                self._add(provider.names.stream_stalled, {"gap": at - since}, moment)
+                self._emit(event, provider.names.stream_stalled, {"gap": at - since}, moment)
 
-    def _add(self, name: str, values: dict[str, str | int | float | bool], moment: int) -> None:
+    def _emit(self, event: Event, name: str, values: Values, moment: int) -> None:
+        if self._logs is not None:
+            self._logs.emit(event, name, values, moment, self.context)
+        if not self._on_spans:
+            return
         if self.call is not None:
             self.call.add(name, values, moment)
         elif self._last is not None and self._last.ended_ns is None and self._last.span.is_recording():

@@ -34,9 +34,17 @@ class Providers:
         self._made: tuple[object, object, Provider] | None = None
 
     def find(
-        self, tracers: trace.TracerProvider | None, meters: metrics.MeterProvider | None, names: Names
+        self,
+        tracers: trace.TracerProvider | None,
+        meters: metrics.MeterProvider | None,
+        names: Names,
+        *,
+        needed: bool = False,
     ) -> Provider | None:
-        """The provider for those given, or else for those of the process; None where neither does anything."""
+        """The provider for those given, or else for those of the process; None where neither does anything.
+
+        With `needed` there is one all the same, for there is somebody else who listens.
+        """
         tracers = tracers or trace.get_tracer_provider()
         meters = meters or metrics.get_meter_provider()
         made = self._made
@@ -44,7 +52,7 @@ class Providers:
             return made[2]
         real_tracers = None if isinstance(tracers, _NO_TRACES) else tracers
         real_meters = None if isinstance(meters, _NO_METRICS) else meters
-        if real_tracers is None and real_meters is None:
+        if real_tracers is None and real_meters is None and not needed:
             return None
         provider = Provider(real_tracers, real_meters, names)
         self._made = tracers, meters, provider
