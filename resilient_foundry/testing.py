@@ -6,6 +6,10 @@
 
 `scripted` makes a transport of any httpx-shaped library that follows the same script under a real client. `on` puts
 the time of such a client on a virtual clock, and `run_on` runs an asynchronous one there.
+
+`verify_trace` says whether a trace is as expected, be its spans in memory, in a file or in a Jaeger.
+
+    verify_trace(call("chat *") > [attempt(503), wait(at_least=1.0, by="retry_after"), attempt(200)], exporter)
 """
 
 from __future__ import annotations
@@ -35,6 +39,7 @@ from resilient_foundry.events import Event, Ledger, Listener
 from resilient_foundry.flow import Branch, Policy
 from resilient_foundry.leaks import LeakError, no_leaks
 from resilient_foundry.stack import Stack
+from resilient_foundry.traces.match import attempt, call, event, exactly, trace_matches, verify_trace, wait
 
 __all__ = [
     "Answer",
@@ -42,8 +47,12 @@ __all__ = [
     "History",
     "LeakError",
     "VirtualTime",
+    "attempt",
     "busy",
+    "call",
+    "event",
     "events",
+    "exactly",
     "failed",
     "lost",
     "no_leaks",
@@ -52,7 +61,10 @@ __all__ = [
     "rehearse",
     "run_on",
     "scripted",
+    "trace_matches",
     "unsent",
+    "verify_trace",
+    "wait",
 ]
 
 

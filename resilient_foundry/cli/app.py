@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import signal
+from collections.abc import Generator
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from types import FrameType
@@ -28,7 +30,7 @@ from resilient_foundry.cli.output import complain
 from resilient_foundry.errors import ResilienceError
 from resilient_foundry.foundry import FoundryError, SettingsError
 from resilient_foundry.foundry.runtime import RuntimeStartError
-from resilient_foundry.foundry.settings import LOG_LEVEL, LOG_LEVELS
+from resilient_foundry.foundry.settings import LOG_LEVEL, log_level
 from resilient_foundry.harness.runtimes import RuntimeNotInstalledError
 from resilient_foundry.harness.subject import UnreachableError
 from resilient_foundry.traces.jaeger import JaegerError
@@ -343,8 +345,16 @@ def trace(
 
 def run() -> int:
     """Run the command; gives the exit code. What went wrong is one sentence on standard error."""
-    _log()
     signal.signal(signal.SIGTERM, _terminate)
+    try:
+        with _logged():
+            return _run()
+    except SettingsError as error:  # the level's: all else has been said within
+        complain(error)
+        return 1
+
+
+def _run() -> int:
     try:
         app(prog_name="resilient-foundry")  # prints usage errors itself, and ends by SystemExit
     except (
@@ -371,10 +381,24 @@ def _terminate(number: int, _frame: FrameType | None) -> NoReturn:
     raise SystemExit(128 + number)
 
 
-def _log() -> None:
-    """Log to standard error where FOUNDRY_LOG_LEVEL asks for it; a command tells its story itself."""
-    level = os.environ.get(LOG_LEVEL, "").strip().upper()
-    if level in LOG_LEVELS:  # what is no level is complained about where the other settings are
-        logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
-        logging.getLogger("resilient_foundry").setLevel(level)
+@contextmanager
+def _logged() -> Generator[None]:
+    """Show the library's log on standard error where FOUNDRY_LOG_LEVEL asks for it; a command tells its story itself.
+
+    Raises `SettingsError` for what is no level.
+    """
     logging.getLogger("stamina").setLevel(logging.ERROR)  # it would say each of our lines again
+    level = log_level(os.environ.get(LOG_LEVEL, "").strip() or None)
+    if level is None:
+        yield
+        return
+    logger, shown = logging.getLogger("resilient_foundry"), logging.StreamHandler()
+    before = logger.level
+    shown.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+    logger.addHandler(shown)
+    logger.setLevel(level)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+        logger.removeHandler(shown)

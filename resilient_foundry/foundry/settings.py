@@ -65,7 +65,7 @@ class Settings:
             model=_model("model", model) if model is not None else _model(MODEL, variable(MODEL)),
             timeout=_seconds("timeout", timeout) if timeout is not None else _seconds(TIMEOUT, written_timeout),
             retries=_count("retries", retries) if retries is not None else _count(RETRIES, written_retries),
-            log_level=_level(variable(LOG_LEVEL)),
+            log_level=log_level(variable(LOG_LEVEL)),
             api_key=_key("api_key", api_key) if api_key is not None else _key(API_KEY, variable(API_KEY)),
             endpoint=url("base_url", endpoint) if endpoint is not None else _endpoint(variable(ENDPOINT)),
         )
@@ -92,6 +92,13 @@ def url(name: str, value: str) -> str:
     if path.endswith("/v1"):
         path = path.removesuffix("/v1").rstrip("/")
     return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+def log_level(value: str | None) -> str | None:
+    """The name of a level of the logging module, written in any case; `SettingsError` for what is none."""
+    if value is not None and value.upper() not in LOG_LEVELS:
+        raise SettingsError(f"{LOG_LEVEL} is {value!r}; it accepts {', '.join(LOG_LEVELS)}", name=LOG_LEVEL)
+    return value.upper() if value else None
 
 
 def redacted(written: str) -> str:
@@ -136,12 +143,6 @@ def _count(name: str, value: int | str | None) -> int | None:
     if not 0 <= number <= _MAX_RETRIES:
         raise SettingsError(f"{name} is {value!r}; it accepts a whole number from 0 to {_MAX_RETRIES}", name=name)
     return number
-
-
-def _level(value: str | None) -> str | None:
-    if value is not None and value.upper() not in LOG_LEVELS:
-        raise SettingsError(f"{LOG_LEVEL} is {value!r}; it accepts {', '.join(LOG_LEVELS)}", name=LOG_LEVEL)
-    return value.upper() if value else None
 
 
 def _key(name: str, value: str | None) -> str | None:

@@ -11,14 +11,16 @@ Part = Span | SpanEvent
 def parts_of(trace: Trace, span: Span) -> list[Part]:
     """The spans right under this one and its own events, in the order in which they happened.
 
-    On a virtual clock much happens at once. An event that names the attempt it follows stands behind that, and what
-    took no time stands before the events of that moment.
+    On a virtual clock much happens at once. An event that names the attempt it follows stands behind that, with the
+    events before it; else what took no time stands before the events of that moment.
     """
     children = trace.children_of(span)
     parts: list[Part] = []
     placed = 0
-    for event in sorted(span.events, key=lambda each: each.at):
-        while placed < len(children) and _is_before(children[placed], event):
+    events = sorted(span.events, key=lambda each: each.at)
+    for place, event in enumerate(events):
+        follows = _attempt_before(events[place:])
+        while placed < len(children) and _is_before(children[placed], event, follows):
             parts.append(children[placed])
             placed += 1
         parts.append(event)
@@ -40,10 +42,16 @@ def short(name: str) -> str:
     return name.removeprefix(f"{PREFIX}.")
 
 
-def _is_before(child: Span, event: SpanEvent) -> bool:
+def _attempt_before(events: list[SpanEvent]) -> int | None:
+    """The number of the attempt that the first of these events followed, by the first that says so at its moment."""
+    named = (event.attributes.get("attempt") for event in events if event.at == events[0].at)
+    return next((number for number in named if isinstance(number, int)), None)
+
+
+def _is_before(child: Span, event: SpanEvent, follows: int | None) -> bool:
     if child.start != event.at:
         return child.start < event.at
-    number, named = child.attributes.get(STABLE.attempt_number), event.attributes.get("attempt")
-    if isinstance(number, int) and isinstance(named, int):
-        return number <= named
+    number = child.attributes.get(STABLE.attempt_number)
+    if isinstance(number, int) and follows is not None:
+        return number <= follows
     return child.end == child.start
