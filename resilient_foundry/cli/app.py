@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Generator
+import sys
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -27,6 +28,7 @@ from resilient_foundry.cli import serve as serving
 from resilient_foundry.cli import trace as tracing
 from resilient_foundry.cli import verify as verifying
 from resilient_foundry.cli.output import complain
+from resilient_foundry.cli.telemetry import OTLP
 from resilient_foundry.errors import ResilienceError
 from resilient_foundry.foundry import FoundryError, SettingsError
 from resilient_foundry.foundry.runtime import RuntimeStartError
@@ -54,6 +56,14 @@ Url = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+Otlp = Annotated[
+    str | None,
+    typer.Option(
+        "--otlp",
+        metavar="[URL]",
+        help="Send spans and metrics there, by OTLP over HTTP; without a URL to http://127.0.0.1:4318.",
+    ),
+]
 Model = Annotated[
     str | None,
     typer.Option("--model", "-m", metavar="MODEL", help="Alias or id; else FOUNDRY_MODEL, else the one loaded."),
@@ -78,9 +88,9 @@ def options(
 
 
 @app.command()
-def demo(*, json: Json = False) -> None:
+def demo(*, otlp: Otlp = None, json: Json = False) -> None:
     """Break connections of a real Foundry Local on purpose; lose no chat."""
-    raise typer.Exit(demonstration.run(as_json=json))
+    raise typer.Exit(demonstration.run(as_json=json, otlp=otlp))
 
 
 @app.command()
@@ -109,6 +119,7 @@ def chat(
     temperature: Annotated[float | None, typer.Option(metavar="0..2", help="How freely it chooses its words.")] = None,
     *,
     explain: Annotated[bool, typer.Option("--explain", help="Show the attempts behind the answer.")] = False,
+    otlp: Otlp = None,
     json: Json = False,
 ) -> None:
     """Ask, and stream the answer to the terminal."""
@@ -121,6 +132,7 @@ def chat(
         temperature=temperature,
         explain=explain,
         as_json=json,
+        otlp=otlp,
     )
 
 
@@ -170,6 +182,7 @@ def verify(
     may_change: Annotated[
         bool, typer.Option("--may-change", help="Models may be loaded and unloaded on the service at the URL.")
     ] = False,
+    otlp: Otlp = None,
     json: Json = False,
 ) -> None:
     """Verify the contracts of a service; exit 0 if it keeps all that it must, 1 if not, 2 if it can't be asked."""
@@ -186,6 +199,7 @@ def verify(
         report=report or (),
         report_to=report_to,
         as_json=json,
+        otlp=otlp,
     )
     raise typer.Exit(verifying.run(asked))
 
@@ -356,7 +370,8 @@ def run() -> int:
 
 def _run() -> int:
     try:
-        app(prog_name="resilient-foundry")  # prints usage errors itself, and ends by SystemExit
+        # It prints usage errors itself, and ends by SystemExit.
+        app(args=_with_urls(sys.argv[1:]), prog_name="resilient-foundry")
     except (
         FoundryError,
         JaegerError,
@@ -374,6 +389,19 @@ def _run() -> int:
         complain(error)
         return 1
     return 0
+
+
+def _with_urls(arguments: Sequence[str]) -> list[str]:
+    """The arguments, in which every `--otlp` has its URL: the next one is taken for it only where it looks like one."""
+    given: list[str] = []
+    for place, argument in enumerate(arguments):
+        given.append(argument)
+        if argument == "--":
+            return [*given, *arguments[place + 1 :]]
+        follows = arguments[place + 1] if place + 1 < len(arguments) else ""
+        if argument == "--otlp" and "://" not in follows:
+            given[-1] = f"--otlp={OTLP}"
+    return given
 
 
 def _terminate(number: int, _frame: FrameType | None) -> NoReturn:

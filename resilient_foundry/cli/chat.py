@@ -7,7 +7,7 @@ from typing import Any
 
 from resilient_foundry.cli.output import errors, plain, print_json, say
 from resilient_foundry.cli.service import connect
-from resilient_foundry.cli.telemetry import traced
+from resilient_foundry.cli.telemetry import link_to, traced
 from resilient_foundry.events import Attempt
 from resilient_foundry.foundry import ChatResult, ChatStream, FoundryClient, SettingsError
 
@@ -22,16 +22,19 @@ def run(
     temperature: float | None,
     explain: bool,
     as_json: bool,
+    otlp: str | None = None,
 ) -> None:
     """Ask and print."""
     parameters: dict[str, Any] = {"max_tokens": max_tokens, "temperature": temperature}  # as ChatParameters
-    with traced(), connect(url, model=model) as foundry:
+    with traced(otlp) as telemetry, connect(url, model=model) as foundry:
         asked = sys.stdin.read() if prompt == "-" else prompt
         chosen = foundry.model or _the_one_loaded(foundry)
         with foundry.stream_complete(asked, model=chosen, system=system, **parameters) as stream:
             result = _read(stream) if as_json else _type(stream)
+        traces = telemetry.trace_ids[-1:] if telemetry is not None else []
+        where = {"trace_id": traces[0], "trace_url": link_to(telemetry, traces[0])} if telemetry and traces else {}
     if as_json:
-        print_json(plain(result) | {"attempts": _attempts(result)})
+        print_json(plain(result) | {"attempts": _attempts(result)} | where)
     elif explain and result.resilience is not None:
         say(result.resilience.explain(), to=errors)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from rich.table import Column
 from resilient_foundry._extras import MissingExtraError
 from resilient_foundry.cli.complaints import sentence
 from resilient_foundry.cli.output import complain, console, errors, print_json, say
+from resilient_foundry.cli.telemetry import Telemetry, collected
 from resilient_foundry.foundry.errors import FoundryError, ServiceNotFoundError
 from resilient_foundry.foundry.locate import ask_command
 from resilient_foundry.foundry.runtime import RuntimeStartError
@@ -28,6 +30,8 @@ from resilient_foundry.harness.runtimes import RuntimeNotInstalledError, interpr
 from resilient_foundry.harness.subject import Live, Started, Subject, UnreachableError, roles, taped
 from resilient_foundry.harness.verdict import Outcome, Verification
 from resilient_foundry.harness.verify import verify
+from resilient_foundry.telemetry.names import PREFIX, SCOPE, STABLE
+from resilient_foundry.telemetry.spans import mark
 
 HOLDS, BREAKS, UNKNOWN = 0, 1, 2
 """Exit codes: every MUST is kept; one is not; nobody could be asked."""
@@ -49,6 +53,7 @@ class Asked:
     report: Sequence[str] = ()
     report_to: Path = field(default_factory=Path)
     as_json: bool = False
+    otlp: str | None = None
 
 
 def run(asked: Asked) -> int:
@@ -58,8 +63,8 @@ def run(asked: Asked) -> int:
         if wanted:
             asked.report_to.mkdir(parents=True, exist_ok=True)  # refused now rather than after minutes
         contracts = collect(asked.contracts or provided("contracts"), only=asked.only)
-        with _subjects(asked) as subjects:
-            verifications = [_verified(contracts, each, asked) for each in subjects]
+        with collected(asked.otlp, root="verify") as telemetry, _subjects(asked) as subjects:
+            verifications = [_verified(contracts, each, asked, telemetry) for each in subjects]
         files = write(verifications, wanted, asked.report_to)
     except (
         FoundryError,
@@ -103,7 +108,9 @@ def _subjects(asked: Asked) -> Generator[Sequence[Subject]]:
         yield [Live(url, version=version, models=models, may_change=asked.may_change)]
 
 
-def _verified(contracts: Sequence[Contract], subject: Subject, asked: Asked) -> Verification:
+def _verified(
+    contracts: Sequence[Contract], subject: Subject, asked: Asked, telemetry: Telemetry | None
+) -> Verification:
     """Verify, with a line that shows how far it is."""
     whole, rest = Column(no_wrap=True), Column(no_wrap=True, ratio=1)
     columns = (
@@ -118,12 +125,37 @@ def _verified(contracts: Sequence[Contract], subject: Subject, asked: Asked) -> 
 
         def done(outcome: Outcome) -> None:
             progress.update(task, advance=1, at=outcome.contract.name)
+            if telemetry is not None:
+                _trace(outcome, subject, telemetry)
 
         if asked.fuzz is None:
             return verify(contracts, subject, on_outcome=done)
         from resilient_foundry.harness.fuzz import fuzz  # noqa: PLC0415 - it imports hypothesis
 
         return verify(contracts, subject, asked_by=partial(fuzz, examples=asked.fuzz), way="fuzz", on_outcome=done)
+
+
+def _trace(outcome: Outcome, subject: Subject, telemetry: Telemetry) -> None:
+    """A span of a contract that was asked, with its exchanges as events: path and status, nothing of their bodies."""
+    if not outcome.exchanges:
+        return
+    ended = time.time_ns()
+    span = telemetry.provider.get_tracer(SCOPE).start_span(
+        f"contract {outcome.contract.name}",
+        attributes={
+            f"{PREFIX}.contract.verdict": outcome.verdict.value,
+            f"{PREFIX}.contract.level": outcome.contract.level.value,
+            f"{PREFIX}.contract.runtime": str(subject.runtime),
+        },
+        start_time=ended - int(outcome.seconds * 1e9),
+    )
+    for exchange in outcome.exchanges:
+        request, response = exchange.request, exchange.response
+        status = {} if response is None else {"status": response.status}
+        span.add_event(f"{request.method} {request.path.partition('?')[0]}", status, ended)
+    if outcome.is_failure:
+        mark(span, STABLE, outcome.verdict.value)
+    span.end(ended)
 
 
 def _version(named: str | None) -> str | None:

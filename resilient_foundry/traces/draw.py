@@ -119,10 +119,12 @@ def seconds(duration: float | None) -> str:
     """Seconds, as short as they can be read."""
     if duration is None:
         return ""
-    if duration < 0.001:  # noqa: PLR2004 - a millisecond
+    if 0 < duration < 0.001:  # noqa: PLR2004 - a millisecond
         return f"{duration * 1e6:.0f} us"
-    if duration < 1:
+    if 0 < duration < 1:
         return f"{duration * 1000:.0f} ms"
+    if not duration:
+        return "0 s"
     return f"{duration:.2f} s" if duration < 10 else f"{duration:.1f} s"  # noqa: PLR2004 - three digits are enough
 
 

@@ -8,7 +8,7 @@ Attempts and waits are all named, in their order; other spans and events may be 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -22,7 +22,7 @@ from resilient_foundry.traces.sdk import from_sdk
 from resilient_foundry.traces.story import Part, is_attempt, is_wait, parts_of, short
 from resilient_foundry.traces.tree import Span, SpanEvent, Trace, Value, traces_of
 
-Wanted = object
+Wanted = Value | list[Any] | Callable[[Any], object] | None
 """Of a value: the value itself, a pattern such as `phi-*`, a function that says whether it will do; None for none."""
 _ATTRIBUTES = {each.name: str(getattr(STABLE, each.name)) for each in fields(STABLE)}
 
@@ -92,57 +92,68 @@ class Exactly(_Expected):
         return f"exactly({_list(self.items)})"
 
 
-def call(name: str = "*", /, *, failed: bool | None = None, **attributes: Wanted) -> ExpectedSpan:
+def call(
+    name: str = "*", attributes: Mapping[str, Wanted] | None = None, /, *, failed: bool | None = None, **named: Wanted
+) -> ExpectedSpan:
     """A logical call, or any other span that is no attempt, by a pattern of its name, such as `chat *`.
 
-    `failed` says whether the span is marked as an error. Attributes go by the names of this package's table, as
-    `outcome="recovered"`, `attempts=3`, `output_tokens=lambda count: count > 0`; others by `**{"their.name": value}`.
+    `failed` says whether the span is marked as an error. Attributes go by the names of this package's table, as in
+    `call(outcome="recovered", attempts=3, output_tokens=lambda count: count > 0)`; others are given as a mapping.
     """
-    shown = _shown(
-        "call", [repr(name)] if name != "*" else [], {"failed": ... if failed is None else failed} | attributes
-    )
-    return ExpectedSpan(shown, name, _named(attributes, ("",)), is_attempt=False, failed=failed)
+    shown = _shown("call", [repr(name)] if name != "*" else [], attributes, _marked(failed) | named)
+    values = {**(attributes or {}), **_named(named, ("",))}
+    return ExpectedSpan(shown, name, values, is_attempt=False, failed=failed)
 
 
-def attempt(answer: Wanted = ..., /, *, failed: bool | None = None, **attributes: Wanted) -> ExpectedSpan:
+def attempt(
+    answer: Wanted | EllipsisType = ...,
+    attributes: Mapping[str, Wanted] | None = None,
+    /,
+    *,
+    failed: bool | None = None,
+    **named: Wanted,
+) -> ExpectedSpan:
     """One request over HTTP. `answer` is the status that it was answered with, or what `error.type` is.
 
     `attempt(503)`, `attempt(lambda status: status >= 500)`, `attempt("httpx.ConnectError")`, `attempt("*Timeout")`,
     `attempt()` for any. `failed` says whether the span is marked as an error. Attributes go by the names of this
-    package's table, `outcome`, `number`, `completed`, `chunks` and `bytes` being those of attempts and their streams.
+    package's table, `outcome`, `number`, `completed`, `chunks` and `bytes` being those of attempts and their streams;
+    others are given as a mapping.
     """
     about: dict[str, Wanted] = {}
-    if isinstance(answer, str):
-        about = {STABLE.error_type: answer}
-    elif answer is not ...:
-        about = {STABLE.status: answer}
-    places = [_name_of(answer)] if answer is not ... else []
-    shown = _shown("attempt", places, {"failed": ... if failed is None else failed, **attributes})
-    values = about | _named(attributes, ("attempt_", "stream_", ""))
+    if not isinstance(answer, EllipsisType):
+        about[STABLE.error_type if isinstance(answer, str) else STABLE.status] = answer
+    shown = _shown("attempt", [_name_of(each) for each in about.values()], attributes, _marked(failed) | named)
+    values = {**about, **(attributes or {}), **_named(named, ("attempt_", "stream_", ""))}
     return ExpectedSpan(shown, "*", values, is_attempt=True, failed=failed)
 
 
 def wait(
-    *, at_least: float | None = None, at_most: float | None = None, by: Wanted = ..., reason: Wanted = ...
+    *,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    by: Wanted | EllipsisType = ...,
+    reason: Wanted | EllipsisType = ...,
 ) -> ExpectedEvent:
     """A wait between two attempts, as it was scheduled: `at_least` and `at_most` so many seconds.
 
     `by` is `backoff`, or `retry_after` where the server asked for it; `reason` is what went wrong, such as `503`.
     """
-    values: dict[str, Wanted] = {"delay_source": by, "reason": reason}
-    values = {name: value for name, value in values.items() if value is not ...}
-    if at_least is not None or at_most is not None:
-        values["delay"] = _Between(at_least, at_most)
     limits = {name: value for name, value in {"at_least": at_least, "at_most": at_most}.items() if value is not None}
-    return ExpectedEvent(_shown("wait", [], {**limits, "by": by, "reason": reason}), STABLE.retry_scheduled, values)
+    asked = {name: value for name, value in {"by": by, "reason": reason}.items() if not isinstance(value, EllipsisType)}
+    values: dict[str, Wanted] = {"delay_source" if name == "by" else name: value for name, value in asked.items()}
+    if limits:
+        values["delay"] = _Between(at_least, at_most)
+    return ExpectedEvent(_shown("wait", [], None, {**limits, **asked}), STABLE.retry_scheduled, values)
 
 
-def event(name: str, /, **values: Wanted) -> ExpectedEvent:
+def event(name: str, values: Mapping[str, Wanted] | None = None, /, **named: Wanted) -> ExpectedEvent:
     """An event by a pattern of its name, with or without the prefix of this package, and by its values.
 
-    `event("timeout", kind="first_byte")`, `event("circuit_breaker.state_change", to="open")`.
+    `event("timeout", kind="first_byte")`, `event("circuit_breaker.state_change", to="open")`; values whose names have
+    dots are given as a mapping.
     """
-    return ExpectedEvent(_shown("event", [repr(name)], values), name, values)
+    return ExpectedEvent(_shown("event", [repr(name)], values, named), name, {**(values or {}), **named})
 
 
 def exactly(*items: Item) -> Exactly:
@@ -340,17 +351,21 @@ def _fits(wanted: Wanted, there: Value | None) -> bool:
     return wanted == there and isinstance(wanted, bool) is isinstance(there, bool)
 
 
-def _named(attributes: Mapping[str, Wanted], prefixes: tuple[str, ...]) -> dict[str, Wanted]:
+def _named(given: Mapping[str, Wanted], prefixes: tuple[str, ...]) -> dict[str, Wanted]:
     """The attributes under the names that they have on spans."""
     found: dict[str, Wanted] = {}
-    for short_name, value in attributes.items():
-        known = [_ATTRIBUTES[prefix + short_name] for prefix in prefixes if prefix + short_name in _ATTRIBUTES]
-        if not known and "." not in short_name:
-            close = get_close_matches(short_name, _ATTRIBUTES, n=1)
+    for name, value in given.items():
+        known = [_ATTRIBUTES[prefix + name] for prefix in prefixes if prefix + name in _ATTRIBUTES]
+        if not known:
+            close = get_close_matches(name, _ATTRIBUTES, n=1)
             meant = f" (is {close[0]} meant?)" if close else ""
-            raise TypeError(f"no attribute is called {short_name}{meant}; others go in as **{{'their.name': value}}")
-        found[known[0] if known else short_name] = value
+            raise TypeError(f"no attribute is called {name}{meant}; others are given as a mapping")
+        found[known[0]] = value
     return found
+
+
+def _marked(failed: bool | None) -> dict[str, Wanted]:
+    return {} if failed is None else {"failed": failed}
 
 
 def _checked(items: tuple[object, ...]) -> tuple[Item, ...]:
@@ -360,14 +375,13 @@ def _checked(items: tuple[object, ...]) -> tuple[Item, ...]:
     return cast("tuple[Item, ...]", items)
 
 
-def _shown(kind: str, places: Iterable[str], values: Mapping[str, Wanted]) -> str:
+def _shown(kind: str, places: list[str], others: Mapping[str, Wanted] | None, named: Mapping[str, Wanted]) -> str:
     """As it was written."""
-    named = [
-        f"{name}={_name_of(value)}" if "." not in name else f"**{{{name!r}: {_name_of(value)}}}"
-        for name, value in values.items()
-        if value is not ...
-    ]
-    return f"{kind}({', '.join([*places, *named])})"
+    mapping = ", ".join(f"{name!r}: {_name_of(value)}" for name, value in (others or {}).items())
+    if mapping and not places:
+        places = ["'*'" if kind == "call" else "..."]
+    listed = [*places, *([f"{{{mapping}}}"] if mapping else [])]
+    return f"{kind}({', '.join([*listed, *(f'{name}={_name_of(value)}' for name, value in named.items())])})"
 
 
 def _name_of(value: Wanted) -> str:

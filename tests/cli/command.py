@@ -47,7 +47,8 @@ class Ran:
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The variables of this process without those that the command reads."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("FOUNDRY_", "OTEL_"))}
-    return kept | {"PYTHONPATH": os.getcwd(), "NO_COLOR": "1"} | dict(extra or {})  # noqa: PTH109 - as a text
+    mine = {"XDG_STATE_HOME": os.devnull}  # where nothing can be kept: the last trace of a person stays what it was
+    return kept | mine | {"PYTHONPATH": os.getcwd(), "NO_COLOR": "1"} | dict(extra or {})  # noqa: PTH109 - as a text
 
 
 def run(*arguments: str, given: str = "", first: str = "", **variables: str) -> Ran:

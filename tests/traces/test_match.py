@@ -35,6 +35,9 @@ ASKED = wait(at_least=1.0, by="retry_after")
 WHOLE = call("chat *") > [REFUSED, LATER, attempt(503), ASKED, GOOD]
 
 
+NONSENSE: list[Any] = [httpx.Response(200)]
+
+
 def status() -> list[Span]:
     """A question that a client asks on its way."""
     about = {"http.request.method": "GET", "http.response.status_code": 200}
@@ -61,19 +64,31 @@ REHEARSED = call("resilience shop", failed=False) > [
 ]
 
 
-@pytest.mark.parametrize(
-    "seen",
-    [
-        lambda exporter: exporter,
-        finished,
-        lambda exporter: from_sdk(finished(exporter)),
-        lambda exporter: Trace(from_sdk(finished(exporter))),
-        lambda exporter: [Trace(from_sdk(finished(exporter)))],
-        lambda exporter: to_otlp_json(from_sdk(finished(exporter))),
-        lambda exporter: to_otlp_json(from_sdk(finished(exporter))).encode(),
-    ],
-    ids=["exporter", "its spans", "spans", "trace", "traces", "text", "bytes"],
-)
+def as_spans(exporter: InMemorySpanExporter) -> list[Span]:
+    return from_sdk(finished(exporter))
+
+
+def as_a_trace(exporter: InMemorySpanExporter) -> Trace:
+    return Trace(as_spans(exporter))
+
+
+def as_traces(exporter: InMemorySpanExporter) -> list[Trace]:
+    return [as_a_trace(exporter)]
+
+
+def as_text(exporter: InMemorySpanExporter) -> str:
+    return to_otlp_json(as_spans(exporter))
+
+
+def as_bytes(exporter: InMemorySpanExporter) -> bytes:
+    return as_text(exporter).encode()
+
+
+def as_it_is(exporter: InMemorySpanExporter) -> InMemorySpanExporter:
+    return exporter
+
+
+@pytest.mark.parametrize("seen", [as_it_is, finished, as_spans, as_a_trace, as_traces, as_text, as_bytes])
 def test_the_same_expectation_is_put_to_every_source(seen: Callable[[InMemorySpanExporter], object]) -> None:
     """What is written for the exporter in memory holds for a file, and for what a Jaeger gives back."""
     source = seen(rehearsed())
@@ -96,7 +111,7 @@ def test_what_is_expected_is_found_anywhere() -> None:
         WHOLE,
         call(),
         call("chat *", outcome="recovered", attempts=3, failed=False, hedge=None),
-        call(input_tokens=lambda count: count > 10, **dict[str, Any]({"gen_ai.usage.output_tokens": 12})),
+        call("*", {"gen_ai.usage.output_tokens": 12}, input_tokens=lambda count: count > 10),
         call("chat *") > [..., GOOD],
         call("chat *") > [REFUSED, ...],
         call("chat *") > [...],

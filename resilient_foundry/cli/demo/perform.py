@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from resilient_foundry.cli.demo.play import Faults, Played, Stage, absorbed
 from resilient_foundry.cli.demo.scenes import SCENES, Scene
 from resilient_foundry.cli.demo.show import Screen
 from resilient_foundry.cli.output import print_json
-from resilient_foundry.cli.telemetry import Telemetry, collected
+from resilient_foundry.cli.telemetry import Telemetry, collected, link_to
 from resilient_foundry.foundry.runtime import LocalRuntime
 from resilient_foundry.harness.proxy import FaultProxy
 from resilient_foundry.policies.tracing import Tracing
 
 
-def run(*, as_json: bool, scenes: Sequence[Scene] = SCENES) -> int:
+def run(*, as_json: bool, scenes: Sequence[Scene] = SCENES, otlp: str | None = None) -> int:
     """Play all scenes; 0 when every chat was answered, 1 when one was lost."""
     began = time.perf_counter()
     screen = Screen(quiet=as_json)
-    with collected() as telemetry:
-        played = _play(scenes, screen, telemetry)
+    with collected(otlp) as telemetry:
+        with telemetry.part("demo") if telemetry is not None else nullcontext():
+            played = _play(scenes, screen, telemetry)
         told = _report(played, time.perf_counter() - began, telemetry)
+        if telemetry is not None and telemetry.trace_ids:
+            trace_id = telemetry.trace_ids[-1]
+            told |= {"trace_id": trace_id, "trace_url": link_to(telemetry, trace_id)}
     if as_json:
         print_json(told)
     else:
@@ -33,7 +38,9 @@ def run(*, as_json: bool, scenes: Sequence[Scene] = SCENES) -> int:
 def _play(scenes: Sequence[Scene], screen: Screen, telemetry: Telemetry | None) -> list[Played]:
     faults = Faults()
     played: list[Played] = []
-    tracing = Tracing(tracer_provider=telemetry.provider if telemetry else None)
+    tracing = Tracing()
+    if telemetry is not None:
+        tracing = Tracing(tracer_provider=telemetry.provider, meter_provider=telemetry.meters)
     with LocalRuntime() as runtime, FaultProxy(runtime.url, faults) as proxy:
         served = runtime.models[0]
         screen.open(
@@ -80,7 +87,7 @@ def _report(played: Sequence[Played], seconds: float, telemetry: Telemetry | Non
 
 def _counted(telemetry: Telemetry) -> dict[str, int]:
     """The spans of the chats; questions to the service are traced too, and do not count."""
-    calls = [span for span in telemetry.spans if span.parent is None and span.name.startswith("chat ")]
-    traces = {span.context.trace_id for span in calls if span.context is not None}
-    attempts = [span for span in telemetry.spans if span.parent is not None and span.parent.trace_id in traces]
+    calls = [span for span in telemetry.spans if span.name.startswith("chat ")]
+    chats = {span.context.span_id for span in calls if span.context is not None}
+    attempts = [span for span in telemetry.spans if span.parent is not None and span.parent.span_id in chats]
     return {"calls": len(calls), "attempts": len(attempts)}
