@@ -23,7 +23,8 @@ CIRCUIT = "resilience.circuit"
 HEDGE = "resilience.hedge"
 """`request.extensions` key: whether this request runs beside one of the same call that is under way."""
 ASIDE = "resilience.aside"
-"""`request.extensions` key: whether this request is a question beside the call, and none of its attempts."""
+"""`request.extensions` key: whether this request is a question beside the call, and none of its attempts. A text names
+what such questions are asked for: in traces they stand under a span of that name."""
 TARGET = "resilience.target"
 """`response.extensions` key: which target of a `Fallback` gave this answer, where it was not who was asked first."""
 

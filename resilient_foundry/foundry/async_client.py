@@ -174,7 +174,7 @@ class AsyncChatStream:
         self._hands = _Hands(surface, self._observation)
         self._joined = Joined()
         self._story: StreamStory = self._observation.watch(
-            conversations.stream(surface.session, question, self._joined)
+            conversations.stream(surface.session, question, self._joined), self._joined
         )
         self._answer: object = None
         self._result: ChatResult | None = None
@@ -187,7 +187,7 @@ class AsyncChatStream:
         """End the answer; a server still at work on it stops."""
         self._observation.is_closing = True
         self._story.close()
-        await self._hands.aclose()
+        await self._close()
 
     def __aiter__(self) -> AsyncIterator[ChatChunk]:
         return self
@@ -211,8 +211,14 @@ class AsyncChatStream:
                 else:
                     step = partial(self._story.send, answer)
         except BaseException:
-            await self._hands.aclose()
+            await self._close()
             raise
+
+    async def _close(self) -> None:
+        try:
+            await self._hands.aclose()
+        finally:
+            self._observation.end()
 
     async def __aenter__(self) -> Self:
         return self

@@ -167,7 +167,7 @@ class ChatStream:
         self._hands = _Hands(surface, self._observation)
         self._joined = Joined()
         self._story: StreamStory = self._observation.watch(
-            conversations.stream(surface.session, question, self._joined)
+            conversations.stream(surface.session, question, self._joined), self._joined
         )
         self._answer: object = None
         self._result: ChatResult | None = None
@@ -180,7 +180,7 @@ class ChatStream:
         """End the answer; a server still at work on it stops."""
         self._observation.is_closing = True
         self._story.close()
-        self._hands.close()
+        self._close()
 
     def __iter__(self) -> Iterator[ChatChunk]:
         return self
@@ -204,8 +204,14 @@ class ChatStream:
                 else:
                     step = partial(self._story.send, answer)
         except BaseException:
-            self._hands.close()
+            self._close()
             raise
+
+    def _close(self) -> None:
+        try:
+            self._hands.close()
+        finally:
+            self._observation.end()
 
     def __enter__(self) -> Self:
         return self

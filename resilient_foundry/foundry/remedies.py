@@ -21,6 +21,7 @@ from resilient_foundry.foundry.occupancy import Waiter
 from resilient_foundry.foundry.session import Session
 from resilient_foundry.origin import origin
 from resilient_foundry.policies.remedy import Remedy
+from resilient_foundry.telemetry.names import STABLE
 
 T = TypeVar("T")
 
@@ -29,6 +30,8 @@ _REST_OF_A_LOAD = 30.0
 """Seconds until a model that could not be loaded is tried again."""
 _REST_OF_A_SEARCH = 2.0
 """Seconds until a service that was not found is looked for again; a restart takes about as long."""
+_LOAD, _FIND = (STABLE.management.format(operation=name) for name in ("load_model", "find_service"))
+"""What is done, as traces call it."""
 _NOTHING_SECRET = frozenset({"user-agent"})
 """The headers that go to an address before it is known who listens there."""
 
@@ -75,7 +78,8 @@ class Loading:
 
     def mend(self, request: Request, proceed: Proceed, thing: str) -> Flow[str]:
         """Load it, as `load_model` does."""
-        result = yield from _played(self.session, models.load_needed(self.session, thing), request, proceed)
+        story = models.load_needed(self.session, thing)
+        result = yield from _played(self.session, story, request, proceed, aside=_LOAD)
         return result.id or thing
 
 
@@ -138,7 +142,7 @@ class Finding:
             raise ServiceNotFoundError("it is said to be there still, and nothing answers")
         secret = frozenset(request.headers) - _NOTHING_SECRET
         asked = operations.status(patience=self.session.patience)
-        status = asked.read((yield from _exchanged(asked, url, request, proceed, without=secret)))
+        status = asked.read((yield from _exchanged(asked, url, request, proceed, aside=_FIND, without=secret)))
         restarted = status.pid is not None and self.session.pid not in {None, status.pid}
         self.session.found_at(url, status)
         self.session.lost = None
@@ -157,7 +161,7 @@ def _rest_of(url: Any, base: str) -> str | None:
     return path[len(prefix) :] if origin(url) == origin(there) and path.startswith(f"{prefix}/") else None
 
 
-def _played(session: Session, story: Story[T], request: Request, proceed: Proceed) -> Flow[T]:
+def _played(session: Session, story: Story[T], request: Request, proceed: Proceed, *, aside: str) -> Flow[T]:
     """A story of the client within a call: what it sends goes beside the request, through the policies further in."""
     step = partial(next, story)
     try:
@@ -171,7 +175,7 @@ def _played(session: Session, story: Story[T], request: Request, proceed: Procee
                 match ask:
                     case Send(operation):
                         url = session.url or ""
-                        answer: object = yield from _exchanged(operation, url, request, proceed)
+                        answer: object = yield from _exchanged(operation, url, request, proceed, aside=aside)
                     case Now():
                         answer = yield from now()
                     case Enter(use):  # at once or not at all: who unloads it waits for this very call
@@ -189,7 +193,13 @@ def _played(session: Session, story: Story[T], request: Request, proceed: Procee
 
 
 def _exchanged(
-    operation: Operation[object], base: str, request: Request, proceed: Proceed, *, without: Iterable[str] = ()
+    operation: Operation[object],
+    base: str,
+    request: Request,
+    proceed: Proceed,
+    *,
+    aside: str,
+    without: Iterable[str] = (),
 ) -> Flow[Reply]:
     """Send an operation in the name of the request, and take in the whole answer."""
     kind: Any = type(request.url)  # the library's own
@@ -203,7 +213,7 @@ def _exchanged(
             headers={**operation.headers, "Accept-Encoding": "identity"},
             without={"content-type", *without},
             content=operation.body or b"",
-            extensions={**more, OPTIONS: operation.options, NEEDS: None, ASIDE: True},
+            extensions={**more, OPTIONS: operation.options, NEEDS: None, ASIDE: aside},
         )
     )
     body = bytearray()

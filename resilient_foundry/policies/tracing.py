@@ -26,6 +26,8 @@ if TYPE_CHECKING:  # its module has a private name, and may change
     from opentelemetry._logs import LoggerProvider
 
 _KINDS = {"internal": SpanKind.INTERNAL, "client": SpanKind.CLIENT}
+_OF_THIS_STACK: dict[str, Any] = {CALL: None, PARENT: None}
+"""What a stack further in is not to take for its own."""
 _CALLS = ("auto", "always", "named", "never")
 _EVENTS = ("span", "log", "both")
 
@@ -143,7 +145,7 @@ class Tracing:
         if account.traces:
             carrier: dict[str, str] = {}
             propagate.inject(carrier, context=span.context)
-            request = derive(request, headers=carrier)
+            request = derive(request, headers=carrier, extensions=_OF_THIS_STACK)
         token = attach(hide_from_others(span.context))
         try:
             response = yield from proceed(request)

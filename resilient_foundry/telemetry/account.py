@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from opentelemetry.context import Context
 
-from resilient_foundry.call import Shared
-from resilient_foundry.errors import ResilienceError
+from resilient_foundry.call import ASIDE, Shared, options_of
 from resilient_foundry.events import (
+    NEVER_CLOSED,
     AttemptAnswered,
     AttemptEnded,
     AttemptStarted,
@@ -14,6 +14,7 @@ from resilient_foundry.events import (
     Event,
     Ledger,
     Outcome,
+    Remedied,
     RetryScheduled,
     TimedOut,
 )
@@ -21,9 +22,18 @@ from resilient_foundry.flow import Request, Response
 from resilient_foundry.telemetry.describe import Values, described
 from resilient_foundry.telemetry.log_events import LogEvents
 from resilient_foundry.telemetry.provider import Provider
-from resilient_foundry.telemetry.spans import FAILURE, AttemptSpan, CallSpan, Timeline, class_of, open_attempt
+from resilient_foundry.telemetry.spans import (
+    FAILURE,
+    AttemptSpan,
+    CallSpan,
+    Timeline,
+    class_of,
+    is_refusal,
+    open_attempt,
+)
 
-STREAM_FAILURES = {Outcome.IN_BAND_ERROR: "stream_error", Outcome.TRUNCATED: "stream_truncated"}
+STREAM_ERROR, STREAM_TRUNCATED = "stream_error", "stream_truncated"
+STREAM_FAILURES = {Outcome.IN_BAND_ERROR: STREAM_ERROR, Outcome.TRUNCATED: STREAM_TRUNCATED}
 """The `error.type` of streams that failed under a good status."""
 _ATTEMPTS = (AttemptStarted, AttemptAnswered, AttemptEnded)
 """What the spans of attempts say better than events would."""
@@ -55,6 +65,9 @@ class Account:
         self._on_spans = on_spans
         self._open: dict[int, AttemptSpan] = {}
         self._last: AttemptSpan | None = None
+        self._sent = 0
+        self._repair: CallSpan | None = None
+        """What is done about a failure, within the call."""
         self._status: int | None = None
         self._error_type: str | None = None
         self._closing: tuple[str, float] | None = None
@@ -82,8 +95,12 @@ class Account:
     def open(self, request: Request, moment: float) -> AttemptSpan:
         """The span of the attempt that goes out now."""
         number = len(self.ledger.attempts) + 1
-        opened = open_attempt(self._provider, request, self.call, self._timeline, moment)
+        aside: str | bool | None = request.extensions.get(ASIDE)
+        under = self._repaired(aside, request, moment) if isinstance(aside, str) else self.call
+        opened = open_attempt(self._provider, request, under, self._timeline, moment)
         self._open[number] = self._last = opened
+        if not aside:
+            self._sent += 1
         return opened
 
     def finished(self, response: Response, shared: Shared, moment: float) -> None:
@@ -99,8 +116,7 @@ class Account:
             self._close("cancelled", at)
             return
         self._error_type = class_of(error)
-        refused = isinstance(error, ResilienceError) and not self.ledger.attempts
-        self._close("rejected" if refused else "failed", at)
+        self._close("rejected" if is_refusal(error) and not self._sent else "failed", at)
 
     def chunk(self, data: bytes, at: float) -> None:
         """Nothing to do."""
@@ -118,7 +134,10 @@ class Account:
         elif end.outcome in {Outcome.ABANDONED, Outcome.CANCELLED}:
             outcome = end.outcome.value
         else:
-            outcome = "recovered" if len(self.ledger.attempts) > 1 else "success"
+            outcome = "recovered" if self._sent > 1 else "success"
+        last = self._last
+        if last is not None and (end.detail == NEVER_CLOSED or (self.call is not None and self.call.is_dropped)):
+            at = last.heard_last(at)
         self._close(outcome, at)
         return end
 
@@ -138,10 +157,33 @@ class Account:
         if self._closing is not None and not self._open:
             self._close(*self._closing)
 
+    def _repaired(self, name: str, request: Request, moment: float) -> CallSpan | None:
+        """The span of what is done about a failure; its requests are those of nobody else."""
+        call = self.call
+        if call is not None and self._repair is None:
+            span = self._provider.tracer.start_span(
+                name,
+                context=call.context,
+                attributes=options_of(request).attributes,
+                start_time=self._timeline.at(moment),
+            )
+            self._repair = CallSpan(span, self._provider.names, call.context)
+        return self._repair
+
+    def _end_the_repair(self, outcome: str, at: float) -> None:
+        repair, self._repair = self._repair, None
+        if repair is not None:
+            if outcome == "failed":
+                repair.fail((self._last.error_type if self._last is not None else None) or "_OTHER")
+            repair.set({self._provider.names.outcome: outcome})
+            repair.span.end(self._timeline.at(at))
+
     def _tell(self, event: Event, at: float) -> None:
         provider, moment = self._provider, self._timeline.at(at)
         if isinstance(event, RetryScheduled) and self.call is not None:
             self.call.waited += event.wait
+        if isinstance(event, Remedied):
+            self._end_the_repair("success" if event.worked else "failed", at)
         provider.instruments.happened(event, self._pipeline, self.context)
         told = described(event, provider.names)
         if told is None:
@@ -173,10 +215,11 @@ class Account:
         if self._open:
             self._closing = outcome, at
             return
+        self._end_the_repair(outcome, at)
         names, call = self._provider.names, self.call
         seconds = at - self.ledger.started
         self._provider.instruments.call_ended(
-            self._pipeline, outcome, self._error_type, seconds, len(self.ledger.attempts), self.context
+            self._pipeline, outcome, self._error_type, seconds, self._sent, self.context
         )
         if call is None:
             return

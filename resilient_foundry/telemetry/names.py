@@ -72,6 +72,11 @@ class Names:
     request_top_p: str = "gen_ai.request.top_p"
     request_seed: str = "gen_ai.request.seed"
     request_stop: str = "gen_ai.request.stop_sequences"
+    request_presence_penalty: str = "gen_ai.request.presence_penalty"
+    request_frequency_penalty: str = "gen_ai.request.frequency_penalty"
+    request_choices: str = "gen_ai.request.choice.count"
+    request_top_k: str = "gen_ai.request.top_k"
+    output_type: str = "gen_ai.output.type"
     response_id: str = "gen_ai.response.id"
     response_model: str = "gen_ai.response.model"
     finish_reasons: str = "gen_ai.response.finish_reasons"
@@ -79,9 +84,11 @@ class Names:
     input_tokens: str = "gen_ai.usage.input_tokens"
     output_tokens: str = "gen_ai.usage.output_tokens"
     reasoning_tokens: str = "gen_ai.usage.reasoning.output_tokens"
+    cache_read_tokens: str = "gen_ai.usage.cache_read.input_tokens"
     token_type: str = "gen_ai.token.type"  # noqa: S105 - of a language model
     input_messages: str = "gen_ai.input.messages"
     output_messages: str = "gen_ai.output.messages"
+    tool_definitions: str = "gen_ai.tool.definitions"
 
     # Events
     retry_scheduled: str = f"{PREFIX}.retry.scheduled"

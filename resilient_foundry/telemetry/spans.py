@@ -9,7 +9,8 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode
 
-from resilient_foundry.call import ASIDE, HEDGE, options_of
+from resilient_foundry.call import ASIDE, HEDGE, attempt_of, options_of
+from resilient_foundry.errors import DeadlineExceededError, ResilienceError
 from resilient_foundry.events import NEVER_CLOSED, Attempt, BodyEnd, Outcome
 from resilient_foundry.faults import Fault, Verdict, fault_of, judge_by_status
 from resilient_foundry.flow import URL, Request, Response
@@ -45,7 +46,7 @@ class Timeline:
 class CallSpan:
     """The span of one logical call, and what its attempts have in common."""
 
-    __slots__ = ("context", "ended", "failure", "names", "primary", "sent", "span", "waited")
+    __slots__ = ("context", "ended", "failure", "is_dropped", "names", "primary", "sent", "span", "waited")
 
     def __init__(self, span: Span, names: Names, parent: Context | None = None) -> None:
         self.span = span
@@ -60,6 +61,8 @@ class CallSpan:
         """The attempt that hedges run beside."""
         self.failure: str | None = None
         """The `error.type` of the answer that whoever makes the call was given, where that failed."""
+        self.is_dropped = False
+        """Whether its answer was dropped unclosed: it ended when the last piece came, whenever that is found out."""
         self.ended = False
 
     def add(self, name: str, values: Mapping[str, Any], at: int | None) -> None:
@@ -96,7 +99,15 @@ class AttemptSpan:
     """The span of one attempt. It is a watcher of the attempt's body, and ends when that has been judged."""
 
     def __init__(
-        self, span: Span, names: Names, timeline: Timeline, instruments: Instruments, about: Mapping[str, str | int]
+        self,
+        span: Span,
+        names: Names,
+        timeline: Timeline,
+        instruments: Instruments,
+        about: Mapping[str, str | int],
+        *,
+        call: CallSpan | None,
+        began: float,
     ) -> None:
         self.span = span
         self.names = names
@@ -105,14 +116,17 @@ class AttemptSpan:
         self.status: int | None = None
         self.protocol: str | None = None
         self.error_type: str | None = None
-        self.began_ns = 0
+        self.began_ns = timeline.at(began)
         self.ended_ns: int | None = None
         """When it ended, once it has."""
         self.last_chunk: float | None = None
         self._timeline = timeline
         self._instruments = instruments
         self._about = about
+        self._call = call
+        self._began = began
         self._attempt: Attempt | None = None
+        self._answered_after: float | None = None
         self._ended_at: float | None = None
         self._heard = False
         self._is_ours = False
@@ -121,6 +135,9 @@ class AttemptSpan:
     def answered(self, response: Response) -> None:
         """The head of the answer is there."""
         self.status = status = response.status_code
+        attempt = attempt_of(response)
+        if attempt is not None:
+            self._answered_after = attempt.answered_after
         version: Any = response.extensions.get("http_version")  # httpcore's own, b"HTTP/1.1"
         if isinstance(version, bytes):
             self.protocol = version.decode("ascii", "replace").removeprefix("HTTP/")
@@ -145,12 +162,18 @@ class AttemptSpan:
         del data
         self.last_chunk = at
 
+    def heard_last(self, at: float) -> float:
+        """When its last piece came, or its head; `at` where neither did."""
+        if self.last_chunk is not None:
+            return self.last_chunk
+        return at if self._answered_after is None else self._began + self._answered_after
+
     def ended(self, end: BodyEnd, at: float) -> BodyEnd:
         """The body ended, and has not been judged."""
         del at
         if end.outcome in {Outcome.BROKEN, Outcome.STALLED} and end.error is not None:
             self.error_type = class_of(end.error)
-        self._never_closed = end.detail == NEVER_CLOSED
+        self._never_closed = end.detail == NEVER_CLOSED or (self._call is not None and self._call.is_dropped)
         self._heard = True
         if self._attempt is not None:
             self._end()
@@ -182,7 +205,9 @@ class AttemptSpan:
     def _end(self) -> None:
         if self.ended_ns is not None:
             return
-        at = self.last_chunk if self._never_closed and self.last_chunk is not None else self._ended_at
+        at = self._ended_at
+        if at is not None and self._never_closed:
+            at = self.heard_last(at)
         self.ended_ns = ended = self.began_ns if at is None else max(self._timeline.at(at), self.began_ns)
         span, names, attempt = self.span, self.names, self._attempt
         if span.is_recording():
@@ -222,6 +247,11 @@ def class_of(error: BaseException) -> str:
     """The class of an error, fully qualified: what `error.type` wants."""
     kind = type(error)
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether a policy would have none of the call; that a deadline passed says nothing of that."""
+    return isinstance(error, ResilienceError) and not isinstance(error, DeadlineExceededError)
 
 
 def server_of(url: URL, names: Names) -> dict[str, str | int]:
@@ -270,17 +300,16 @@ def open_attempt(
         links=links,
         start_time=began,
     )
-    if call is not None and not is_hedge:
+    if call is not None and not is_hedge and names.aside not in attributes:
         call.primary = span.get_span_context()
-    opened = AttemptSpan(span, names, timeline, provider.instruments, {names.method: method, **server})
-    opened.began_ns = began
-    return opened
+    about = {names.method: method, **server}
+    return AttemptSpan(span, names, timeline, provider.instruments, about, call=call, began=moment)
 
 
 def _peer(response: Response, names: Names) -> dict[str, str | int]:
     """Who answered, by the socket itself; nothing where it was no socket of TCP."""
     stream: Any = response.extensions.get("network_stream")  # httpcore's own
-    told: object = stream.get_extra_info("server_addr") if stream is not None else None
+    told: Any = stream.get_extra_info("server_addr") if stream is not None else None
     match told:
         case (str(address), int(port), *_):
             return {names.peer_address: address, names.peer_port: port}
