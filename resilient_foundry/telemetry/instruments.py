@@ -8,6 +8,7 @@ from opentelemetry.context import Context
 from opentelemetry.metrics import Histogram, Meter
 
 from resilient_foundry.events import Event
+from resilient_foundry.telemetry.happenings import Happenings
 from resilient_foundry.telemetry.names import Names
 
 Attributes = Mapping[str, str | int]
@@ -26,6 +27,7 @@ class Instruments:
 
     def __init__(self, meter: Meter, names: Names) -> None:
         self._names = names
+        self._happenings = Happenings(meter, names)
         self._requests = meter.create_histogram(
             names.request_duration,
             unit="s",
@@ -81,6 +83,7 @@ class Instruments:
 
     def happened(self, event: Event, pipeline: str, context: Context | None) -> None:
         """An event of a call."""
+        self._happenings.told(event, pipeline, context)
 
     def operation_ended(self, seconds: float, attributes: Attributes, context: Context | None) -> None:
         """An operation of generative AI is over, with all its attempts and the stream of its answer."""
