@@ -83,7 +83,7 @@ def test_a_chat_through_three_faults(service: Service, runtime: LocalRuntime) ->
         said = "".join(chunk.content for chunk in stream)
     assert said
     ((made, read),) = service.traces()
-    good = {"bytes": lambda size: size > 0, "chunks": lambda count: count > 1, "completed": True}
+    good: dict[str, Any] = {"bytes": lambda size: size > 0, "chunks": lambda count: count > 1, "completed": True}
     expected = call(
         f"chat {model}",
         failed=False,
