@@ -107,7 +107,6 @@ class Observation:
         self._call: CallSpan | None = None
         self._pipeline = ""
         self._is_shown = True
-        self._timeline: Timeline
         self._began = 0.0
         self._first: float | None = None
         self._last = 0.0
@@ -145,7 +144,7 @@ class Observation:
         if call is None or not self._is_shown:
             return {}
         own = operation.options.name == self._subject.name(call.names) or self._is_the_answer(operation)
-        return {CALL: call} if own else {PARENT: call.context}
+        return {CALL: call} if own else {PARENT: call}
 
     def chunk(self) -> None:
         """A piece of the answer is handed over."""
@@ -182,16 +181,16 @@ class Observation:
         self._pipeline = tracing.name
         self._is_shown = tracing.calls != "never"
         self._began = self._world.monotonic()
-        self._timeline = Timeline(self._world.wall(), self._began)
+        timeline = Timeline(self._world.wall(), self._began)
         span: Span = INVALID_SPAN
         if self._is_shown:
             span = provider.tracer.start_span(
                 subject.name(names),
                 kind=SpanKind.CLIENT if subject.generates else SpanKind.INTERNAL,
                 attributes={**subject.attributes(names), **_server(self._session.url, names)},
-                start_time=self._timeline.at(self._began),
+                start_time=timeline.at(self._began),
             )
-        self._call = CallSpan(span, names)
+        self._call = CallSpan(span, names, timeline)
         if subject.question is not None and span.is_recording() and wanted():
             self._tells_content = True
             self._call.set(asked(subject.question.messages, subject.question.parameters.get("tools"), names))
@@ -227,7 +226,7 @@ class Observation:
             call.set({names.stream_completed: isinstance(result, ChatResult) and result.complete})
         if subject.generates:
             self._measure(provider, call, ended, error_type)
-        call.end(self._timeline.at(ended))
+        call.end(call.timeline.at(ended))
 
     def _note(self, told: object, call: CallSpan) -> None:
         """What the server said of its answer, or of the half of it that came."""

@@ -106,9 +106,10 @@ class Tracing:
             return (yield from proceed(request))
         ledger = yield from history()
         began = yield from now()
-        timeline = Timeline((yield from today()), began)
         given: CallSpan | None = request.extensions.get(CALL)
-        call = given or self._open(request, provider, timeline.at(began))
+        parent: CallSpan | None = given or request.extensions.get(PARENT)
+        timeline = parent.timeline if parent is not None else Timeline((yield from today()), began)
+        call = given or self._open(request, provider, timeline, began, parent)
         account = Account(
             provider,
             self.name,
@@ -158,20 +159,22 @@ class Tracing:
         yield from watch(response, span)
         return response
 
-    def _open(self, request: Request, provider: Provider, at: int) -> CallSpan | None:
+    def _open(
+        self, request: Request, provider: Provider, timeline: Timeline, began: float, parent: CallSpan | None
+    ) -> CallSpan | None:
         options, names = options_of(request), provider.names
         if self.calls == "never" or (self.calls == "named" and options.name is None):
             return None
-        parent: Context | None = request.extensions.get(PARENT)
+        context = parent.context if parent is not None else None
         attributes: dict[str, Any] = {**server_of(request.url, names), **options.attributes}
         span = provider.tracer.start_span(
             options.name or names.call.format(pipeline=self.name),
-            context=parent,
+            context=context,
             kind=_KINDS[options.kind],
             attributes=attributes,
-            start_time=at,
+            start_time=timeline.at(began),
         )
-        return CallSpan(span, names, parent)
+        return CallSpan(span, names, timeline, context)
 
 
 def _account_of(ledger: Ledger) -> Account | None:

@@ -167,7 +167,7 @@ class Account:
                 attributes=options_of(request).attributes,
                 start_time=self._timeline.at(moment),
             )
-            self._repair = CallSpan(span, self._provider.names, call.context)
+            self._repair = CallSpan(span, self._provider.names, self._timeline, call.context)
         return self._repair
 
     def _end_the_repair(self, outcome: str, at: float) -> None:

@@ -22,11 +22,11 @@ from resilient_foundry.telemetry.provider import Provider
 CALL = "resilience.call"
 """`request.extensions` key: the `CallSpan` that whoever makes the call has opened for it, and ends."""
 PARENT = "resilience.parent"
-"""`request.extensions` key: the OpenTelemetry context that the call belongs to, where that is not the current one."""
+"""`request.extensions` key: the `CallSpan` that the call is a part of, where that is not the current span."""
 
 FAILURE = 400
 _METHODS = frozenset({"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"})
-_NANOSECONDS = 1e9
+_MICROSECONDS, _NANOSECONDS = 1e6, 1e9
 
 
 class Timeline:
@@ -35,22 +35,24 @@ class Timeline:
     __slots__ = ("_moment", "_zero")
 
     def __init__(self, wall: float, moment: float) -> None:
-        self._zero = int(wall * _NANOSECONDS)
+        self._zero = round(wall * _MICROSECONDS) * 1000  # a float holds no more of the time since 1970
         self._moment = moment
 
     def at(self, moment: float) -> int:
         """Nanoseconds since 1970 UTC."""
-        return self._zero + int((moment - self._moment) * _NANOSECONDS)
+        return self._zero + round((moment - self._moment) * _NANOSECONDS)
 
 
 class CallSpan:
     """The span of one logical call, and what its attempts have in common."""
 
-    __slots__ = ("context", "ended", "failure", "is_dropped", "names", "primary", "sent", "span", "waited")
+    __slots__ = ("context", "ended", "failure", "is_dropped", "names", "primary", "sent", "span", "timeline", "waited")
 
-    def __init__(self, span: Span, names: Names, parent: Context | None = None) -> None:
+    def __init__(self, span: Span, names: Names, timeline: Timeline, parent: Context | None = None) -> None:
         self.span = span
         self.names = names
+        self.timeline = timeline
+        """The one that all goes by that belongs to the call, so that nothing seems to reach beyond it."""
         self.context = trace.set_span_in_context(span, parent)
         """What belongs to the call stands in this context."""
         self.sent = 0
