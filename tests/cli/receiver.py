@@ -8,6 +8,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
@@ -20,10 +21,15 @@ class Receiver:
     paths: list[str] = field(default_factory=list[str])
     services: set[str] = field(default_factory=set[str])
     spans: list[Span] = field(default_factory=list[Span])
+    metrics: set[str] = field(default_factory=set[str])
 
     def take(self, path: str, body: bytes) -> None:
         """One request."""
         self.paths.append(path)
+        if path.endswith("/v1/metrics"):
+            for measured in ExportMetricsServiceRequest.FromString(body).resource_metrics:
+                self.metrics.update(metric.name for scope in measured.scope_metrics for metric in scope.metrics)
+            return
         for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
             named = {each.key: each.value.string_value for each in resource.resource.attributes}
             self.services.add(named["service.name"])

@@ -28,7 +28,8 @@ def test_a_chat_sends_its_call_and_the_attempts_under_it(runtime: LocalRuntime) 
             "chat", "Why?", "--model", RESILIENCE.id, "--url", proxy.url, OTEL_EXPORTER_OTLP_ENDPOINT=received.url
         )
     assert (ran.code, ran.err) == (0, "")
-    assert (received.paths, received.services) == (["/v1/traces"], {"resilient-foundry"})
+    assert (received.paths, received.services) == (["/v1/traces", "/v1/metrics"], {"resilient-foundry"})
+    assert {"http.client.request.duration", "gen_ai.client.operation.duration"} <= received.metrics
     [call] = [span for span in received.spans if span.name == f"chat {RESILIENCE.id}"]
     assert not call.parent_span_id
     under = sorted(received.children_of(call), key=lambda span: span.start_time_unix_nano)
