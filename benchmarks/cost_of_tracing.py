@@ -257,8 +257,12 @@ def _transport(contender: str, scene: Scene, colour: str, telemetry: Telemetry) 
         return wire
     if contender.startswith((OURS, BOTH)):
         tracing = Tracing(tracer_provider=telemetry.tracers, meter_provider=telemetry.meters)
-        return Stack(tracing, *scene.policies).over(wire)
-    return Stack(*scene.policies).over(wire)
+        return _over(Stack(tracing, *scene.policies), wire)
+    return _over(Stack(*scene.policies), wire)
+
+
+def _over(stack: Any, wire: Any) -> Any:  # its overloads tell the libraries apart, and here either may come
+    return stack.over(wire)
 
 
 def _server(scene: Scene, colour: str) -> httpx.MockTransport:
