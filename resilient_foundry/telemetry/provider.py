@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from opentelemetry import metrics, trace
 
@@ -22,7 +23,7 @@ class Provider:
         self.traces = tracers is not None
         """Whether anybody takes spans."""
         self.tracer: trace.Tracer = (tracers or trace.NoOpTracerProvider()).get_tracer(SCOPE)
-        self.instruments = Instruments((meters or metrics.NoOpMeterProvider()).get_meter(SCOPE), names)
+        self.instruments = _instruments(meters or metrics.NoOpMeterProvider(), names)
 
 
 class Providers:
@@ -57,6 +58,19 @@ class Providers:
         provider = Provider(real_tracers, real_meters, names)
         self._made = tracers, meters, provider
         return provider
+
+
+_made: WeakKeyDictionary[metrics.MeterProvider, dict[Names, Instruments]] = WeakKeyDictionary()
+
+
+def _instruments(meters: metrics.MeterProvider, names: Names) -> Instruments:
+    """The same for all policies that measure there: stacks may share a circuit, which is in one state.
+
+    Nothing is locked, and so nothing is held at a fork: of two threads that come at once the first one's are kept.
+    """
+    of_names = _made.setdefault(meters, {})
+    made = of_names.get(names)
+    return made if made is not None else of_names.setdefault(names, Instruments(meters.get_meter(SCOPE), names))
 
 
 _NO_TRACES = (trace.ProxyTracerProvider, trace.NoOpTracerProvider)
