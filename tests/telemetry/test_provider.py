@@ -23,10 +23,11 @@ def meters() -> tuple[MeterProvider, InMemoryMetricReader]:
 
 def points(reader: InMemoryMetricReader, name: str) -> list[Any]:
     """The data points of a metric."""
-    data: Any = reader.get_metrics_data()  # half typed
+    data = reader.get_metrics_data()
+    assert data is not None
     return [
         point
-        for resource in (data.resource_metrics if data is not None else [])
+        for resource in data.resource_metrics
         for scope in resource.scope_metrics
         for metric in scope.metrics
         if metric.name == name
