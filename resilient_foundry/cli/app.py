@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import sys
 from collections.abc import Generator, Sequence
@@ -399,9 +400,18 @@ def _with_urls(arguments: Sequence[str]) -> list[str]:
         if argument == "--":
             return [*given, *arguments[place + 1 :]]
         follows = arguments[place + 1] if place + 1 < len(arguments) else ""
-        if argument == "--otlp" and "://" not in follows:
+        if argument == "--otlp" and not _URL.fullmatch(follows):
+            if _HOST.fullmatch(follows):
+                raise SettingsError(
+                    f"--otlp {follows}: write http://{follows}, or --otlp={OTLP} before it", name="otlp"
+                )
             given[-1] = f"--otlp={OTLP}"
     return given
+
+
+_URL = re.compile(r"https?://\S+")
+_HOST = re.compile(r"[\w.-]+:\d{2,5}(/\S*)?")
+"""What somebody writes who means a URL, and what could as well be a prompt."""
 
 
 def _terminate(number: int, _frame: FrameType | None) -> NoReturn:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable, Generator, Iterable
-from contextlib import contextmanager, nullcontext
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -20,7 +20,8 @@ from resilient_foundry.cli import last_trace
 from resilient_foundry.cli.output import errors, say, warn
 from resilient_foundry.foundry.errors import SettingsError
 from resilient_foundry.foundry.settings import redacted
-from resilient_foundry.telemetry.names import SCOPE
+from resilient_foundry.telemetry.names import SCOPE, STABLE
+from resilient_foundry.telemetry.spans import class_of, mark
 from resilient_foundry.traces.jaeger import Jaeger, jaeger_beside
 from resilient_foundry.traces.sdk import from_sdk
 from resilient_foundry.traces.tree import traces_of
@@ -75,9 +76,14 @@ class Telemetry:
 
     @contextmanager
     def part(self, name: str) -> Generator[trace.Span]:
-        """A span around what belongs together, so that one trace shows it all."""
-        with self.provider.get_tracer(SCOPE).start_as_current_span(name) as span:
-            yield span
+        """A span around what belongs together, so that one trace shows it all. Of an error it tells the class alone."""
+        tracer = self.provider.get_tracer(SCOPE)
+        with tracer.start_as_current_span(name, record_exception=False, set_status_on_exception=False) as span:
+            try:
+                yield span
+            except Exception as error:
+                mark(span, STABLE, class_of(error))
+                raise
 
     def close(self) -> None:
         """End the providers."""
@@ -149,9 +155,10 @@ def link_to(telemetry: Telemetry, trace_id: str) -> str | None:
 def _send(telemetry: Telemetry, asked: str) -> None:
     """Send all in one piece, and say where it is; or say that it did not get there."""
     spans, where = telemetry.spans, redacted(asked)
-    why = _within(_SECONDS + 1, [lambda: _export_spans(telemetry, spans), lambda: _export_metrics(telemetry)])
-    if why is not None:
-        warn("; ".join(filter(None, [f"nobody took the {len(spans)} spans at {where}", why])))
+    if not spans:  # nothing was traced, or nothing is to be
+        return
+    if not _within(_SECONDS + 1, telemetry, spans):
+        warn(f"nobody took the {len(spans)} spans at {where}")
         return
     if not telemetry.endpoint:
         return  # who sets variables once for all does not want a line with every command
@@ -168,7 +175,7 @@ def _export_spans(telemetry: Telemetry, spans: Iterable[ReadableSpan]) -> bool:
         exporter.shutdown()
 
 
-def _export_metrics(telemetry: Telemetry) -> bool:
+def _export_metrics(telemetry: Telemetry) -> None:
     """Not every backend takes metrics, and Jaeger does not: that is no complaint."""
     data = telemetry.reader.get_metrics_data()
     if data is not None and (telemetry.endpoint or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")):
@@ -178,7 +185,6 @@ def _export_metrics(telemetry: Telemetry) -> bool:
             exporter.export(data)
         finally:
             exporter.shutdown()
-    return True
 
 
 def _of(telemetry: Telemetry, signal: str) -> str | None:
@@ -186,17 +192,16 @@ def _of(telemetry: Telemetry, signal: str) -> str | None:
     return telemetry.endpoint and telemetry.endpoint + signal
 
 
-def _within(seconds: float, exports: Iterable[Callable[[], bool]]) -> str | None:
-    """Why they could not all be made in this time, in words or none; None where they could."""
-    delivered = threading.Event()
-    why: list[str] = []
+def _within(seconds: float, telemetry: Telemetry, spans: Iterable[ReadableSpan]) -> bool:
+    """Whether the spans were taken in this time. Metrics go after them, in the time that is left."""
+    taken = threading.Event()
 
     def send() -> None:
-        try:
-            if all([export() for export in exports][:1]):
-                delivered.set()
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is not the command's failure
-            why.append(str(error))
+        # Whatever goes wrong is not the command's failure, and its text may quote a URL with a key in it.
+        with suppress(Exception):
+            if _export_spans(telemetry, spans):
+                taken.set()
+                _export_metrics(telemetry)
 
     # What the exporter logs is said in one sentence. A thread, because looking up a name obeys no time limit.
     logger = logging.getLogger("opentelemetry.exporter")
@@ -205,4 +210,4 @@ def _within(seconds: float, exports: Iterable[Callable[[], bool]]) -> str | None
     thread = threading.Thread(target=send, name="send-spans", daemon=True)
     thread.start()
     thread.join(seconds)
-    return None if delivered.is_set() else "; ".join(why)
+    return taken.is_set()

@@ -123,10 +123,12 @@ def _verified(
     with Progress(*columns, console=errors, transient=True, expand=True, disable=hidden) as progress:
         task = progress.add_task(str(subject.runtime), total=len(contracts), at="")
 
+        before = [time.time_ns()]
+
         def done(outcome: Outcome) -> None:
             progress.update(task, advance=1, at=outcome.contract.name)
             if telemetry is not None:
-                _trace(outcome, subject, telemetry)
+                before[0] = _trace(outcome, subject, telemetry, before[0])
 
         if asked.fuzz is None:
             return verify(contracts, subject, on_outcome=done)
@@ -135,11 +137,14 @@ def _verified(
         return verify(contracts, subject, asked_by=partial(fuzz, examples=asked.fuzz), way="fuzz", on_outcome=done)
 
 
-def _trace(outcome: Outcome, subject: Subject, telemetry: Telemetry) -> None:
-    """A span of a contract that was asked, with its exchanges as events: path and status, nothing of their bodies."""
-    if not outcome.exchanges:
-        return
+def _trace(outcome: Outcome, subject: Subject, telemetry: Telemetry, before: int) -> int:
+    """A span of a contract that was asked, with its exchanges as events: path and status, nothing of their bodies.
+
+    It began after the one `before`, however long it took by the clock of a tape; gives when it ended.
+    """
     ended = time.time_ns()
+    if not outcome.exchanges:
+        return ended
     span = telemetry.provider.get_tracer(SCOPE).start_span(
         f"contract {outcome.contract.name}",
         attributes={
@@ -147,7 +152,7 @@ def _trace(outcome: Outcome, subject: Subject, telemetry: Telemetry) -> None:
             f"{PREFIX}.contract.level": outcome.contract.level.value,
             f"{PREFIX}.contract.runtime": str(subject.runtime),
         },
-        start_time=ended - int(outcome.seconds * 1e9),
+        start_time=max(before, ended - int(outcome.seconds * 1e9)),
     )
     for exchange in outcome.exchanges:
         request, response = exchange.request, exchange.response
@@ -156,6 +161,7 @@ def _trace(outcome: Outcome, subject: Subject, telemetry: Telemetry) -> None:
     if outcome.is_failure:
         mark(span, STABLE, outcome.verdict.value)
     span.end(ended)
+    return ended
 
 
 def _version(named: str | None) -> str | None:

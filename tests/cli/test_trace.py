@@ -81,6 +81,21 @@ def test_a_chat_leaves_its_trace_for_last_and_says_which_it_was(runtime: LocalRu
     assert "secretive" not in (tmp_path / "resilient-foundry" / "last-trace.json").read_text()
 
 
+def test_an_address_that_could_be_the_prompt_is_asked_about() -> None:
+    """Else a model would be asked about it, and nobody would get the spans."""
+    assert "write http://localhost:4318" in run("chat", "--otlp", "localhost:4318").complaint
+
+
+def test_a_command_that_fails_tells_no_texts_of_errors(tmp_path: Path) -> None:
+    """The text of an error may quote what was asked; the class is told."""
+    with receiver() as received:
+        ran = run("verify", closed_port(), f"--otlp={received.url}", XDG_STATE_HOME=str(tmp_path))
+    assert ran.code == 2
+    (root,) = [span for span in received.spans if not span.parent_span_id]
+    assert (root.name, list(root.events), root.status.message) == ("verify", [], "")
+    assert [each.value.string_value for each in root.attributes if each.key == "error.type"] != []
+
+
 @pytest.mark.parametrize("bad", ["--otlp=nonsense", "--otlp=ftp://user:word@there"])
 def test_what_takes_no_otlp_is_said_in_one_sentence(runtime: LocalRuntime, bad: str) -> None:
     complaint = run("chat", "Why?", "--url", runtime.url, bad).complaint
