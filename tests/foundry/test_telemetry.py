@@ -311,6 +311,7 @@ def test_who_closes_a_stream_early_has_abandoned_it(way: Runner, told: Told) -> 
     assert told.about["resilient_foundry.stream.completed"] is False
     assert dict(told.attempts[0].attributes or {})["resilient_foundry.attempt.outcome"] == "abandoned"
     assert told.attempts[0].status.status_code is StatusCode.UNSET
+    assert told.exporter.get_finished_spans()[-1] is told.call, "a call ends after what stands under it"
 
 
 @pytest.mark.parametrize("way", _COLLECTED, indirect=True)  # httpx 0.28 keeps the others

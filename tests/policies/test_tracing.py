@@ -28,7 +28,7 @@ from resilient_foundry import (
     Tracing,
 )
 from resilient_foundry.events import CircuitOpened
-from resilient_foundry.flow import Flow, Proceed, Request, Response
+from resilient_foundry.flow import Flow, Proceed, Request, Response, sleep
 from resilient_foundry.testing import (
     Answer,
     History,
@@ -39,7 +39,9 @@ from resilient_foundry.testing import (
     failed,
     lost,
     ok,
+    on,
     rehearse,
+    scripted,
 )
 
 URL = "http://user:word@foundry.local:5273/v1/chat?key=secret#part"
@@ -387,3 +389,69 @@ def test_the_error_of_a_traced_call_travels_between_processes(recorder: Recorder
     assert error is not None
     arrived = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
     assert [attempt.error for attempt in arrived.resilience.attempts] == ["ReadError"]
+
+
+def after_a_failure(recorder: Recorder, *answers: Said) -> None:
+    """The call that a circuit probes for."""
+    stack = Stack(recorder.tracing, CircuitBreaker(failures=1, open_seconds=4, probe="/status"))
+    clock = VirtualTime()
+    rehearse(stack, failed(), url=URL, clock=clock)
+    clock.pass_(5)
+    recorder.exporter.clear()
+    rehearse(stack, *answers, url=URL, clock=clock)
+
+
+def test_a_probe_is_no_attempt_of_its_call(recorder: Recorder) -> None:
+    """It stands beside them, marked: what comes after it is no resend, and nothing was recovered."""
+    after_a_failure(recorder, ok(), ok())
+    probe, attempt = map(attributes, recorder.attempts)
+    assert (probe["url.template"], probe["resilient_foundry.aside"]) == ("/status", True)
+    assert not {"http.request.resend_count", "resilient_foundry.attempt.number"} & set(probe)
+    assert attempt["resilient_foundry.attempt.number"] == 1
+    assert "http.request.resend_count" not in attempt
+    about = attributes(recorder.call)
+    assert (about["resilient_foundry.attempts"], about["resilient_foundry.outcome"]) == (1, "success")
+
+
+def test_a_call_of_which_only_the_probe_went_out_was_refused(recorder: Recorder) -> None:
+    after_a_failure(recorder, failed())
+    about = attributes(recorder.call)
+    assert (about["resilient_foundry.attempts"], about["resilient_foundry.outcome"]) == (0, "rejected")
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.parametrize(("pieces", "seconds"), [(1, 3.0), (0, 1.0)])
+def test_an_answer_that_was_dropped_ends_with_its_last_piece(recorder: Recorder, pieces: int, seconds: float) -> None:
+    """Or with its head, however late it is found out that nobody holds it."""
+    clock = VirtualTime()
+    answer = replace(events("a", "b", pause=2), after=1)
+    with on(clock):
+        transport = Stack(recorder.tracing).over(scripted(answer, ok(), clock=clock))
+    response = transport.handle_request(httpx.Request("GET", URL))
+    chunks = iter(response.stream)
+    for _ in range(pieces):
+        next(chunks)
+    del response, chunks
+    gc.collect()
+    clock.pass_(3600)
+    transport.handle_request(httpx.Request("GET", URL)).close()
+    for span in recorder.spans[:2]:
+        assert span.start_time is not None
+        assert span.end_time is not None
+        assert (span.end_time - span.start_time) / 1e9 == seconds
+
+
+class Late:
+    """A policy behind which it is too late."""
+
+    def flow(self, request: Request, proceed: Proceed) -> Flow[Response]:
+        del request, proceed
+        yield from sleep(1)
+        raise TimeoutError
+
+
+def test_a_deadline_that_passes_before_anything_went_out_is_a_failure(recorder: Recorder) -> None:
+    """A refusal says that the server has too much to do, or does not work; this, that the caller gave no time."""
+    options = CallOptions(deadline=1e-12)
+    rehearse(Stack(recorder.tracing, Deadline(3), Late()), ok(), url=URL, options=options)
+    assert attributes(recorder.call)["resilient_foundry.outcome"] == "failed"
