@@ -12,13 +12,14 @@ from opentelemetry import metrics, propagate, trace
 from opentelemetry.context import Context, attach
 from opentelemetry.trace import SpanKind
 
+from resilient_foundry._warnings import warn
 from resilient_foundry.call import derive, options_of, shared_of
 from resilient_foundry.events import Ledger
 from resilient_foundry.flow import Flow, Proceed, Request, Response, history, listen, now, today, watch
 from resilient_foundry.telemetry.account import Account
 from resilient_foundry.telemetry.log_events import LogEvents, can_log_events, log_events
 from resilient_foundry.telemetry.names import INFERENCE, PROFILES, STABLE, Names
-from resilient_foundry.telemetry.others import hide_from_others
+from resilient_foundry.telemetry.others import hide_from_others, measures_as_we_do, stands_around
 from resilient_foundry.telemetry.provider import Provider, Providers
 from resilient_foundry.telemetry.spans import CALL, PARENT, CallSpan, Timeline, server_of
 
@@ -120,6 +121,9 @@ class Tracing:
             logs=self.logs(),
             on_spans=self.events != "log",
         )
+        if stands_around():
+            account.measures_attempts = not measures_as_we_do()
+            self._warn_of_others()
         ledger.context = account.context
         yield from listen(account)
         shared = shared_of(request)
@@ -158,6 +162,14 @@ class Tracing:
         span.answered(response)
         yield from watch(response, span)
         return response
+
+    def _warn_of_others(self) -> None:
+        if self.providers.may_warn():
+            warn(
+                "OpenTelemetry's instrumentation of httpx stands around this client's calls, and Tracing traces their "
+                "attempts: each call has one span of HTTP too many; switch it on for the library (`instrument()`), or "
+                "before the stack is put over the client"
+            )
 
     def _open(
         self, request: Request, provider: Provider, timeline: Timeline, began: float, parent: CallSpan | None

@@ -63,6 +63,7 @@ class Account:
         self._owned = owned
         self._logs = logs
         self._on_spans = on_spans
+        self.measures_attempts = True
         self._open: dict[int, AttemptSpan] = {}
         self._last: AttemptSpan | None = None
         self._sent = 0
@@ -98,6 +99,7 @@ class Account:
         aside: str | bool | None = request.extensions.get(ASIDE)
         under = self._repaired(aside, request, moment) if isinstance(aside, str) else self.call
         opened = open_attempt(self._provider, request, under, self._timeline, moment)
+        opened.is_measured = self.measures_attempts
         self._open[number] = self._last = opened
         if not aside:
             self._sent += 1

@@ -29,10 +29,16 @@ class Provider:
 class Providers:
     """The provider of one policy: looked up with each call, made anew when somebody has set up another SDK."""
 
-    __slots__ = ("_made",)
+    __slots__ = ("_made", "_warned")
 
     def __init__(self) -> None:
         self._made: tuple[object, object, Provider] | None = None
+        self._warned = False
+
+    def may_warn(self) -> bool:
+        """Whether nobody was warned yet; once is enough."""
+        warned, self._warned = self._warned, True
+        return not warned
 
     def find(
         self,

@@ -121,6 +121,8 @@ class AttemptSpan:
         self.began_ns = timeline.at(began)
         self.ended_ns: int | None = None
         """When it ended, once it has."""
+        self.is_measured = True
+        """Whether nobody else measures it under the same name."""
         self.last_chunk: float | None = None
         self._timeline = timeline
         self._instruments = instruments
@@ -225,7 +227,8 @@ class AttemptSpan:
                     told[names.time_to_first_event] = attempt.first_event_after
             span.set_attributes(told)
         span.end(ended)
-        self._instruments.attempt_ended((ended - self.began_ns) / _NANOSECONDS, self._measured(), self.context)
+        if self.is_measured:
+            self._instruments.attempt_ended((ended - self.began_ns) / _NANOSECONDS, self._measured(), self.context)
 
     def _measured(self) -> dict[str, str | int]:
         """The attributes of its measurement: few values each, never a URL."""
