@@ -39,7 +39,7 @@ from resilient_foundry.foundry.payloads import ChatChunk, ChatResult, Embeddings
 from resilient_foundry.foundry.process import resident_bytes
 from resilient_foundry.foundry.rules import ChatParameters, Message, messages_of
 from resilient_foundry.foundry.surface import ClientSurface, Surface
-from resilient_foundry.foundry.telemetry import Observation, Subject
+from resilient_foundry.foundry.telemetry import Observation, Subject, settle_the_lost
 
 T = TypeVar("T")
 
@@ -133,6 +133,7 @@ class AsyncFoundryClient(ClientSurface[AsyncHTTPClient]):
 
     async def aclose(self) -> None:
         """Close the connections, unless the HTTP client was yours."""
+        settle_the_lost()
         if self._surface.owned:
             await self._surface.http.aclose()
 

@@ -36,7 +36,7 @@ from resilient_foundry.foundry.payloads import ChatChunk, ChatResult, Embeddings
 from resilient_foundry.foundry.process import resident_bytes
 from resilient_foundry.foundry.rules import ChatParameters, Message, messages_of
 from resilient_foundry.foundry.surface import ClientSurface, Surface
-from resilient_foundry.foundry.telemetry import Observation, Subject
+from resilient_foundry.foundry.telemetry import Observation, Subject, settle_the_lost
 
 T = TypeVar("T")
 
@@ -126,6 +126,7 @@ class FoundryClient(ClientSurface[HTTPClient]):
     def close(self) -> None:
         """Close the connections, unless the HTTP client was yours."""
         leftovers_of(self._surface.http).close_forgotten()
+        settle_the_lost()
         if self._surface.owned:
             self._surface.http.close()
 

@@ -341,6 +341,19 @@ def test_a_stream_that_was_dropped_ends_with_its_last_piece(way: Runner, told: T
     assert durations == [pytest.approx(1.75)]
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_closing_the_client_ends_what_was_dropped(sync: Runner, told: Told) -> None:
+    """No later call may come to find it."""
+
+    async def act(client: Any) -> Any:
+        await take(client, pieces=1, drop=True)
+        client.close()
+
+    sync.run(told, act, stream(*SAID))
+    assert outcome(told) == ("abandoned", None, StatusCode.UNSET)
+    assert told.tree() == (CHAT, [ASKED, POST])
+
+
 def test_a_stream_that_was_continued_is_one_answer_of_two_attempts(way: Runner, told: Told) -> None:
     async def act(client: Any) -> Any:
         return await take(client, seed=7)
