@@ -43,6 +43,7 @@ from resilient_foundry.testing import (
     rehearse,
     scripted,
 )
+from tests.ways import over
 
 URL = "http://user:word@foundry.local:5273/v1/chat?key=secret#part"
 
@@ -426,7 +427,7 @@ def test_an_answer_that_was_dropped_ends_with_its_last_piece(recorder: Recorder,
     clock = VirtualTime()
     answer = replace(events("a", "b", pause=2), after=1)
     with on(clock):
-        transport: Any = Stack(recorder.tracing).over(scripted(answer, ok(), clock=clock))
+        transport = over(Stack(recorder.tracing), scripted(answer, ok(), clock=clock))
     response = transport.handle_request(httpx.Request("GET", URL))
     chunks = iter(response.stream)
     for _ in range(pieces):
