@@ -427,7 +427,7 @@ def test_an_answer_that_was_dropped_ends_with_its_last_piece(recorder: Recorder,
     clock = VirtualTime()
     answer = replace(events("a", "b", pause=2), after=1)
     with on(clock):
-        transport = over(Stack(recorder.tracing), scripted(answer, ok(), clock=clock))
+        transport: Any = over(Stack(recorder.tracing), scripted(answer, ok(), clock=clock))
     response = transport.handle_request(httpx.Request("GET", URL))
     chunks = iter(response.stream)
     for _ in range(pieces):
