@@ -13,7 +13,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from opentelemetry import metrics, trace
+from opentelemetry import trace
 
 from resilient_foundry._extras import MissingExtraError, require
 from resilient_foundry.cli import last_trace
@@ -21,6 +21,7 @@ from resilient_foundry.cli.output import errors, say, warn
 from resilient_foundry.foundry.errors import SettingsError
 from resilient_foundry.foundry.settings import redacted
 from resilient_foundry.telemetry.names import SCOPE, STABLE
+from resilient_foundry.telemetry.provider import OF_A_BLOCK
 from resilient_foundry.telemetry.spans import class_of, mark
 from resilient_foundry.traces.jaeger import Jaeger, jaeger_beside
 from resilient_foundry.traces.sdk import from_sdk
@@ -137,10 +138,14 @@ def traced(otlp: str | None = None) -> Generator[Telemetry | None]:
         yield None
         return
     with collected(otlp) as telemetry:
-        if telemetry is not None:
-            trace.set_tracer_provider(telemetry.provider)
-            metrics.set_meter_provider(telemetry.meters)
-        yield telemetry
+        if telemetry is None:
+            yield None
+            return
+        before = OF_A_BLOCK.set((telemetry.provider, telemetry.meters))
+        try:
+            yield telemetry
+        finally:
+            OF_A_BLOCK.reset(before)
 
 
 def link_to(telemetry: Telemetry, trace_id: str) -> str | None:

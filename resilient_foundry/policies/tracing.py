@@ -20,7 +20,7 @@ from resilient_foundry.telemetry.account import Account
 from resilient_foundry.telemetry.log_events import LogEvents, can_log_events, log_events
 from resilient_foundry.telemetry.names import INFERENCE, PROFILES, STABLE, Names
 from resilient_foundry.telemetry.others import hide_from_others, measures_as_we_do, stands_around
-from resilient_foundry.telemetry.provider import Provider, Providers
+from resilient_foundry.telemetry.provider import NO_METRICS, NO_TRACES, OF_A_BLOCK, Provider, Providers
 from resilient_foundry.telemetry.spans import CALL, PARENT, CallSpan, Timeline, server_of
 
 if TYPE_CHECKING:  # its module has a private name, and may change
@@ -93,6 +93,15 @@ class Tracing:
 
     def provider(self) -> Provider | None:
         """Who takes spans and metrics; None where nobody takes anything: then a call costs a look and no more."""
+        if (  # written out, for it is asked twice with every call
+            self.tracer_provider is None
+            and self.meter_provider is None
+            and self.events == "span"
+            and isinstance(trace.get_tracer_provider(), NO_TRACES)
+            and isinstance(metrics.get_meter_provider(), NO_METRICS)
+            and OF_A_BLOCK.get() is None
+        ):
+            return None
         needed = self.logs() is not None
         return self.providers.find(self.tracer_provider, self.meter_provider, self.names, needed=needed)
 
@@ -141,6 +150,8 @@ class Tracing:
 
     def attempt(self, request: Request, proceed: Proceed) -> Flow[Response]:
         """The span of one attempt."""
+        if self.provider() is None:
+            return (yield from proceed(request))
         ledger = yield from history()
         account = _account_of(ledger)
         if account is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -9,6 +10,11 @@ from opentelemetry import metrics, trace
 
 from resilient_foundry.telemetry.instruments import Instruments
 from resilient_foundry.telemetry.names import SCOPE, Names
+
+OF_A_BLOCK: ContextVar[tuple[trace.TracerProvider, metrics.MeterProvider] | None] = ContextVar(
+    "of_a_block", default=None
+)
+"""Who takes spans and metrics of the calls of a block, before those of the process, which can be set only once."""
 
 
 class Provider:
@@ -52,13 +58,16 @@ class Providers:
 
         With `needed` there is one all the same, for there is somebody else who listens.
         """
+        here = OF_A_BLOCK.get()
+        if here is not None:
+            tracers, meters = tracers or here[0], meters or here[1]
         tracers = tracers or trace.get_tracer_provider()
         meters = meters or metrics.get_meter_provider()
         made = self._made
         if made is not None and made[0] is tracers and made[1] is meters:
             return made[2]
-        real_tracers = None if isinstance(tracers, _NO_TRACES) else tracers
-        real_meters = None if isinstance(meters, _NO_METRICS) else meters
+        real_tracers = None if isinstance(tracers, NO_TRACES) else tracers
+        real_meters = None if isinstance(meters, NO_METRICS) else meters
         if real_tracers is None and real_meters is None and not needed:
             return None
         provider = Provider(real_tracers, real_meters, names)
@@ -79,8 +88,8 @@ def _instruments(meters: metrics.MeterProvider, names: Names) -> Instruments:
     return made if made is not None else of_names.setdefault(names, Instruments(meters.get_meter(SCOPE), names))
 
 
-_NO_TRACES = (trace.ProxyTracerProvider, trace.NoOpTracerProvider)
+NO_TRACES = (trace.ProxyTracerProvider, trace.NoOpTracerProvider)
 _PROXY: Any = getattr(getattr(metrics, "_internal", None), "_ProxyMeterProvider", metrics.NoOpMeterProvider)
 """What stands there until somebody sets up an SDK, under a private name. (Who is there when this module is imported may
 be an SDK already.)"""
-_NO_METRICS = (_PROXY, metrics.NoOpMeterProvider)
+NO_METRICS = (_PROXY, metrics.NoOpMeterProvider)
