@@ -1,0 +1,1 @@
+"""How many connections a server is worth: load, what came of it, and what to set."""
