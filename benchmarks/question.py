@@ -102,9 +102,7 @@ class Question:
         canvas: Any = require("matplotlib.figure", extra="bench")
         for ground, colours in COLOURS.items():
             with matplotlib.rc_context(_style(colours)):
-                figure: Any = require("matplotlib.figure", extra="bench").Figure(
-                    figsize=self.size, layout="constrained"
-                )
+                figure: Any = canvas.Figure(figsize=self.size, layout="constrained")
                 self.draw(figures, figure, colours)
                 made.append(folder / f"{self.name}-{ground}.svg")
                 figure.savefig(made[-1], metadata={"Date": None})
