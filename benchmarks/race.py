@@ -12,8 +12,11 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from resilient_foundry.tuning.figures import Estimate, estimate
+
+T = TypeVar("T")
 
 CONTROL = "control"
 """The name of the contender that is the baseline once more."""
@@ -34,8 +37,8 @@ class Standing:
 
 
 def race(
-    contenders: Mapping[str, Callable[[], float]], *, rounds: int, seconds: float, seed: int = 1
-) -> dict[str, list[float]]:
+    contenders: Mapping[str, Callable[[], T]], *, rounds: int, seconds: float, seed: int = 1
+) -> dict[str, list[T]]:
     """Let them run, round by round: at most `rounds`, none begun after `seconds`, one at least; what each measured.
 
     A round to warm up is not counted. What is alive before the first round is not looked at by the collector again.
@@ -44,7 +47,7 @@ def race(
     names = list(contenders)
     for run in contenders.values():
         run()
-    measured: dict[str, list[float]] = {name: [] for name in names}
+    measured: dict[str, list[T]] = {name: [] for name in names}
     gc.collect()
     gc.freeze()
     try:
