@@ -1,6 +1,8 @@
-"""Optional parts: import them when they are used, and say how to install them when they are missing."""
+"""Parts that are imported when they are used: names of this package, and packages that an extra installs."""
 
 import importlib
+import sys
+from collections.abc import Callable, Mapping
 from types import ModuleType
 
 
@@ -29,3 +31,23 @@ def require(module: str, *, extra: str) -> ModuleType:
         if missing.partition(".")[0] != module.partition(".")[0]:
             raise  # the package is there and something that *it* needs is not
         raise MissingExtraError(extra=extra, package=module.partition(".")[0]) from error
+
+
+def on_first_use(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
+    """The `__getattr__` and `__dir__` of a package (PEP 562) whose names are imported when somebody asks for them.
+
+    `homes` says in which module of the package each name is defined. A name is looked up once; then it is an attribute
+    like any other.
+    """
+
+    def find(name: str) -> object:
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}", name=name, obj=sys.modules[package])
+        value: object = getattr(importlib.import_module(f"{package}.{homes[name]}"), name)
+        setattr(sys.modules[package], name, value)
+        return value
+
+    def names() -> list[str]:
+        return sorted(homes)
+
+    return find, names

@@ -22,6 +22,8 @@ OPTIONAL = {
     "vcr",
 }
 
+EVERY_NAME = "from resilient_foundry.foundry import *"
+
 
 def modules_after(statement: str) -> set[str]:
     """Every module that a fresh interpreter has loaded after this statement."""
@@ -30,10 +32,17 @@ def modules_after(statement: str) -> set[str]:
     return set(json.loads(done.stdout))
 
 
-def test_importing_the_package_imports_no_optional_one() -> None:
+def test_importing_the_package_imports_nothing_but_itself() -> None:
+    """A name is imported when it is used, so whoever only mentions the package does not wait for what it stands on."""
+    brought = modules_after("import httpx, resilient_foundry") - modules_after("import httpx")
+    assert brought == {"resilient_foundry", "resilient_foundry._extras"}
+
+
+def test_importing_every_public_name_imports_no_optional_package() -> None:
     """They cost time and memory, and may not be installed. What httpx brings by itself is httpx's own affair."""
-    assert (modules_after("import resilient_foundry") - modules_after("import httpx")) & OPTIONAL == set()
+    brought = modules_after(f"from resilient_foundry import *; {EVERY_NAME}") - modules_after("import httpx")
+    assert brought & OPTIONAL == set()
 
 
-def test_importing_the_package_imports_no_event_loop_library_but_anyio() -> None:
-    assert "trio" not in modules_after("import resilient_foundry")
+def test_importing_every_public_name_imports_no_event_loop_library_but_anyio() -> None:
+    assert "trio" not in modules_after(f"from resilient_foundry import *; {EVERY_NAME}")

@@ -1,16 +1,21 @@
 """Public is a promise: what is exported, in order, and explained."""
 
+import ast
 import dataclasses
+import importlib
 import inspect
+import pickle
 from types import ModuleType
 from typing import Any
 
 import pytest
 
 import resilient_foundry
+import resilient_foundry.foundry
 import resilient_foundry.testing
 
 PUBLIC = [resilient_foundry, resilient_foundry.testing]
+ON_FIRST_USE = [resilient_foundry, resilient_foundry.foundry]
 
 
 def named(module: ModuleType) -> str:
@@ -23,14 +28,41 @@ def test_all_is_sorted_and_holds_nothing_twice(module: ModuleType) -> None:
     assert names == sorted(set(names))
 
 
-def test_what_is_imported_into_the_package_is_what_all_names() -> None:
-    """A reader of `dir()` and a reader of `__all__` see the same promise."""
-    there = {
-        name
-        for name, value in vars(resilient_foundry).items()
-        if not name.startswith("_") and not isinstance(value, ModuleType)
+@pytest.mark.parametrize("package", ON_FIRST_USE, ids=named)
+def test_what_the_package_has_is_what_all_names(package: ModuleType) -> None:
+    """A reader of `dir()` and a reader of `__all__` see the same promise, used or not."""
+    assert dir(package) == sorted(package.__all__)
+
+
+@pytest.mark.parametrize("package", ON_FIRST_USE, ids=named)
+def test_type_checkers_see_each_name_where_it_is_imported_from(package: ModuleType) -> None:
+    """What is imported on first use is told twice, to them and to the interpreter: neither may say something else."""
+    (block,) = (
+        node
+        for node in ast.parse(inspect.getsource(package)).body
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+    )
+    told = {
+        name.asname or name.name: getattr(importlib.import_module(line.module or ""), name.name)
+        for line in block.body
+        if isinstance(line, ast.ImportFrom)
+        for name in line.names
     }
-    assert there == set(resilient_foundry.__all__)
+    assert told == {name: getattr(package, name) for name in package.__all__}
+
+
+@pytest.mark.parametrize("package", ON_FIRST_USE, ids=named)
+def test_a_name_that_is_not_there_is_said_to_be_missing(package: ModuleType) -> None:
+    """As of any module, so that `hasattr` and `from ... import` do what they do elsewhere."""
+    with pytest.raises(AttributeError, match=f"module '{package.__name__}' has no attribute 'Retries'"):
+        _ = package.Retries
+    assert not hasattr(package, "Retries")
+
+
+def test_what_is_imported_on_first_use_can_be_pickled() -> None:
+    """Its class is known by the module that defines it."""
+    for policy in (resilient_foundry.Retry(), resilient_foundry.Deadline(3.0)):
+        assert pickle.loads(pickle.dumps(policy)) == policy  # noqa: S301 - what we wrote ourselves
 
 
 @pytest.mark.parametrize("module", PUBLIC, ids=named)

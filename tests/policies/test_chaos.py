@@ -310,4 +310,5 @@ def test_shares_may_add_up_to_one() -> None:
 
 def test_prints_as_it_is_written() -> None:
     stack = Stack(Chaos(on=True, seed=1, error_rate=0.5, latency=(1, 2)))
-    assert eval(repr(stack), dict(vars(resilient_foundry))) == stack  # noqa: S307 - what we printed ourselves
+    names = {name: getattr(resilient_foundry, name) for name in resilient_foundry.__all__}
+    assert eval(repr(stack), names) == stack  # noqa: S307 - what we printed ourselves

@@ -392,7 +392,8 @@ def test_a_wrong_setting_says_what_it_accepts(settings: dict[str, Any], problem:
 
 def test_prints_as_it_is_written() -> None:
     stack = Stack(Hedge(0.5, most=3, budget=RetryBudget()))
-    assert eval(repr(stack), dict(vars(resilient_foundry))) == stack  # noqa: S307 - what we printed ourselves
+    names = {name: getattr(resilient_foundry, name) for name in resilient_foundry.__all__}
+    assert eval(repr(stack), names) == stack  # noqa: S307 - what we printed ourselves
 
 
 def test_a_mistake_of_the_script_is_shown() -> None:
