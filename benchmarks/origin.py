@@ -201,23 +201,26 @@ class _Server:
             into = (now - (self.first or now)) % every
             if into < last:
                 await asyncio.sleep(last - into)
-        if told.slots is not None and self.at_work >= told.slots:
-            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self.in_line.append(turn)
-            await turn  # whoever is done hands its slot on
-        else:
-            self.at_work += 1
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.in_line.append(turn)
+        self.hand_out()
+        await turn
         try:
             if told.delay:
                 await asyncio.sleep(self._delay(told))
         finally:
-            while self.in_line and self.in_line[0].done():
-                self.in_line.popleft()
-            if self.in_line:
-                self.in_line.popleft().set_result(None)
-            else:
-                self.at_work -= 1
+            self.at_work -= 1
+            self.hand_out()
         return 200
+
+    def hand_out(self) -> None:
+        """Slots that are free to those who are first in line; more or fewer of them, when it was told so meanwhile."""
+        slots = self.behaviour.slots
+        while self.in_line and (slots is None or self.at_work < slots):
+            turn = self.in_line.popleft()
+            if not turn.done():
+                self.at_work += 1
+                turn.set_result(None)
 
     def _delay(self, told: Behaviour) -> float:
         if told.spread == "exponential":
@@ -361,6 +364,7 @@ async def _serve() -> None:
         elif what == "behave":
             state.behaviour = Behaviour(**json.loads(told))
             state.first = None
+            state.hand_out()
         print(json.dumps(answer), flush=True)
 
 
