@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import Any
 
-from benchmarks.server import EVENTS
+from benchmarks.origin import EVENTS
 from resilient_foundry import (
     AdaptiveLimit,
     AttemptTimeout,
@@ -33,6 +33,7 @@ Make = Callable[[], Stack]
 EMPTY = "Stack()"
 STANDARD = "Stack.standard()"
 INFERENCE = "Stack.inference()"
+FIVE = "five policies"
 ALL = "all together"
 FOR_STREAMS = (EMPTY, "StreamGuard()", STANDARD, INFERENCE, ALL)
 """Those for which it makes a difference whether the answer is a stream of events."""
@@ -148,6 +149,11 @@ def from_memory(module: Any, colour: str) -> Any:  # a library, and a transport 
 async def _one_by_one(events: Iterable[bytes]) -> AsyncGenerator[bytes]:
     for event in events:
         yield event
+
+
+def five(*outer: Policy) -> Stack:
+    """Retry, breaker, deadline, limits of an attempt, and a limit on calls at once; `outer` stands around them."""
+    return Stack(*outer, Deadline(30.0), Retry(), CircuitBreaker(), ConcurrencyLimit(16), AttemptTimeout())
 
 
 def _alone(make: Callable[[], Policy]) -> Make:

@@ -20,6 +20,9 @@ from typing import Any, NamedTuple
 Make = Callable[[str], AbstractContextManager[Callable[[], "Taken"]]]
 """Sets a contender up in its process, by its name; gives what it does in its turn. To be pickled."""
 
+_USED_BY_MANY = ("httpx", "httpcore", "httpx2", "httpcore2", "anyio", "opentelemetry.instrumentation.httpx", __name__)
+"""Imported once, before the processes are forked, where they are forked, and where these are installed."""
+
 
 class Taken(NamedTuple):
     """Seconds that something took: on the wall, and of the processor (of all threads of the process)."""
@@ -55,7 +58,7 @@ def isolated(make: Make, names: Iterable[str]) -> Generator[dict[str, Callable[[
     methods = multiprocessing.get_all_start_methods()
     context: Any = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
     if "forkserver" in methods:
-        context.set_forkserver_preload([getattr(make, "func", make).__module__, __name__])
+        context.set_forkserver_preload([getattr(make, "func", make).__module__, *_USED_BY_MANY])
     with ExitStack() as opened:
         booths = [opened.enter_context(_booth(context, make, name)) for name in names]
         for booth in booths:

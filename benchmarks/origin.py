@@ -252,8 +252,8 @@ class _Answering(asyncio.Protocol):
         server.most_open = max(server.most_open, server.open)
         self._wait()
 
-    def connection_lost(self, error: Exception | None) -> None:
-        del error
+    def connection_lost(self, exc: Exception | None) -> None:
+        del exc
         self._server.open -= 1
         self._may_write.set()
         self._stop_waiting()

@@ -144,7 +144,7 @@ def _transport(module: Any, name: str) -> Any:
 def _synchronous(module: Any, name: str) -> Generator[Callable[[], Taken]]:
     transport = _transport(module, name)
     refused: Any = module.ConnectError if name in _NOT_OURS else CircuitOpenError
-    with module.Client(transport=transport) as client:
+    with module.Client(transport=transport, trust_env=False) as client:
         send = transport.handle_request
         if name == PYBREAKER:
             breaker = pybreaker.CircuitBreaker(fail_max=1, reset_timeout=_FOR_EVER)
@@ -172,7 +172,7 @@ def _synchronous(module: Any, name: str) -> Generator[Callable[[], Taken]]:
 def _asynchronous(module: Any, name: str) -> Generator[Callable[[], Taken]]:
     transport = _transport(module, name)
     refused: Any = module.ConnectError if name in _NOT_OURS else CircuitOpenError
-    client = module.AsyncClient(transport=transport)
+    client = module.AsyncClient(transport=transport, trust_env=False)
 
     async def block() -> Taken:
         watch = Watch()

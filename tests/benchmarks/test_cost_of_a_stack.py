@@ -1,65 +1,153 @@
-"""The benchmark runs, and tells what it measured; what a request costs in time is not judged here."""
+"""Everybody makes their requests, and the arithmetic is right; what a request costs in time is not judged here."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
+from collections.abc import Generator
 from pathlib import Path
 
-from benchmarks.cost_of_a_stack import BARE, PLACES, WAYS, Cell, answer, table
+import pytest
 
-BENCHMARK = ("-W", "error", "-m", "benchmarks.cost_of_a_stack")
+from benchmarks.contenders import FIVE, contenders
+from benchmarks.cost_of_a_stack import (
+    BARE,
+    FIVE_TRACED,
+    GOALS,
+    PLACES,
+    WAYS,
+    answer,
+    contender,
+    names,
+    table,
+)
+from benchmarks.isolated import isolated
+from benchmarks.origin import Origin, origin
+from benchmarks.peers import PEERS, TRACED, available, missing
+from benchmarks.question import Figures
+from benchmarks.race import CONTROL
+from benchmarks.sdk import BATCH, NO_SDK, SAMPLED_OUT, STATES
+
+ROOT = Path(__file__).parents[2]
+MEASURE = "import json; from benchmarks.cost_of_a_stack import measured; print(json.dumps(measured({})))"
 
 
-def test_every_contender_is_measured_in_every_way_that_it_knows(tmp_path: Path) -> None:
-    """Both libraries, both colours, all places; and a picture, where one is asked for."""
-    picture = tmp_path / "cost.svg"
+@pytest.fixture(scope="module")
+def server() -> Generator[Origin]:
+    """For all tests of the module."""
+    with origin() as server:
+        yield server
+
+
+@pytest.mark.parametrize(("library", "colour"), WAYS)
+@pytest.mark.parametrize("place", PLACES)
+def test_everybody_makes_their_requests(place: str, library: str, colour: str, server: Origin) -> None:
+    """Each policy, each stack and each peer, in each way that it knows; all of them reach a server that is one."""
+    server.reset()
+    everybody = names(place, library, colour)
+    for name in everybody:
+        with contender(place, library, colour, server.url, 2, name) as turn:
+            assert turn().wall > 0
+    assert server.counts().requests == (2 * len(everybody) if place == "loopback" else 0)
+
+
+def test_each_has_a_process_of_its_own() -> None:
+    """And those that are measured are those that were asked for, with the bare client at one."""
     ran = subprocess.run(
-        [sys.executable, *BENCHMARK, "--rounds", "1", "--json", "--plot", str(picture)],
+        [
+            sys.executable,
+            "-W",
+            "error",
+            "-c",
+            MEASURE.format('["a stream from memory"], [("httpx", "sync")], rounds=1'),
+        ],
         capture_output=True,
         text=True,
         check=True,
-        cwd=Path(__file__).parents[2],
+        cwd=ROOT,
     )
     told = json.loads(ran.stdout)
-    cells = {
-        (cell["place"], cell["library"], cell["colour"], cell["contender"]): cell["ratio"] for cell in told["cells"]
-    }
-    assert told["rounds"] == 1
-    assert set(cells) == {
-        (place, library, colour, name)
-        for place in PLACES
-        for library, colour in WAYS
-        for name in PLACES[place].contenders(colour)
-    }
-    assert {ratio for (*_, name), ratio in cells.items() if name == BARE} == {1.0}
-    assert "<svg" in picture.read_text(encoding="utf-8")
+    ratios = {cell["contender"]: cell["cpu"]["ratio"]["median"] for cell in told["cells"]}
+    assert list(ratios) == names("a stream from memory", "httpx", "sync")
+    assert ratios[BARE] == 1.0
+
+
+def test_one_that_fails_in_its_process_is_named(capfd: pytest.CaptureFixture[str]) -> None:
+    """What it met stands on standard error: figures without it would be wrong, and say nothing of it."""
+    with pytest.raises(RuntimeError, match="nobody failed in its process"), isolated(contenders, ["nobody"]):  # type: ignore[arg-type]  # which makes nothing that could have a turn
+        raise AssertionError("it was set up")
+    assert "Error" in capfd.readouterr().err
+
+
+def test_peers_whose_packages_are_missing_are_left_out() -> None:
+    """Nobody needs them to measure the rest."""
+    for library, colour in WAYS:
+        packages = {name: PEERS[name].packages(library, colour) for name in available(library, colour)}
+        assert all(set(needed).isdisjoint(missing()) for needed in packages.values())
+
+
+def test_no_name_is_taken_for_that_of_a_state() -> None:
+    """What stands behind a comma is the state of an SDK, so every peer is found by what stands before it."""
+    everybody = {name for place in PLACES for way in WAYS for name in names(place, *way)}
+    assert {name.partition(", ")[0] for name in everybody} >= {name for way in WAYS for name in available(*way)}
+    assert {name.partition(", ")[2] for name in everybody} == {"", *STATES}
 
 
 def test_the_answer_is_one_sentence_with_numbers() -> None:
     """A reader who stops after the first line knows it."""
-    assert answer(measured()) == (
-        "The standard stack adds 50 to 50 µs to a request, 20 to 20 % of one over loopback; "
-        "all policies together add 50 to 50 µs."
+    assert answer(found(added=11.0, ratio=1.06)) == (
+        "In memory, over httpx, five policies add +11.0 µs to a synchronous request and +11.0 µs to an asynchronous "
+        "one; over loopback, with Tracing, a request takes 1.060 x the processor time of a bare one without an SDK, "
+        "1.060 x sampled out and 1.060 x recorded; 4 of 5 figures are reached."
     )
 
 
+def test_a_figure_is_reached_by_the_worst_of_its_colours() -> None:
+    """One that holds for synchronous code alone is not reached."""
+    figures = found(added=11.0, ratio=1.04)
+    *_, last = (cell for cell in figures["cells"] if cell["contender"] == f"{FIVE_TRACED}, {NO_SDK}")
+    last["cpu"]["ratio"]["median"] = 1.051
+    assert [goal.is_reached(figures) for goal in GOALS] == [True, True, False, True, True]
+
+
+def test_what_was_not_measured_is_not_reached() -> None:
+    """And is said to be missing."""
+    nothing: Figures = {"cells": [], "strayed": [], "left_out": ["openai"]}
+    assert {goal.is_reached(nothing) for goal in GOALS} == {None}
+    assert "Left out, since they are not installed: openai." in table(nothing)
+
+
 def test_the_table_has_a_row_for_each_contender_of_each_place() -> None:
-    """With a cell for each way that it knows: `Hedge` has none where code is synchronous."""
-    rows = table(measured()).splitlines()
-    assert len(rows) == sum(1 + len(place.contenders("async")) for place in PLACES.values()) + len(PLACES) - 1
-    assert {row.split()[0]: row.count("+50 µs 1.20x") for row in rows if "µs" in row} == {
-        name.split()[0]: 0 if name == BARE else 4 if name in PLACES["memory"].contenders("sync") else 2
-        for name in PLACES["memory"].contenders("async")
+    """With a cell for each way that was measured, and one row for each figure to reach."""
+    rows = table(found(added=11.0, ratio=1.06)).splitlines()
+    assert "| bare client | 50 | 50 |" in rows
+    assert f"| {FIVE} | +11.0 (1.06 x) | +11.0 (1.06 x) |" in rows
+    assert "| with Tracing, over loopback, no SDK | 1.050 x | 1.060 x | no | not measured | 1.060 x |" in rows
+
+
+def found(*, added: float, ratio: float) -> Figures:
+    """Everybody costs so many microseconds more, and so many times the bare client."""
+    estimated = {
+        name: {"median": figure, "low": figure, "high": figure}
+        for name, figure in (("figure", 50.0), ("added", added), ("ratio", ratio))
     }
-
-
-def measured() -> list[Cell]:
-    """Every contender costs 50 µs."""
-    return [
-        Cell(place, library, colour, name, microseconds=300.0, added=0.0 if name == BARE else 50.0, ratio=1.2)
-        for place in PLACES
-        for library, colour in WAYS
-        for name in PLACES[place].contenders(colour)
+    cells = [
+        {
+            "place": place,
+            "library": "httpx",
+            "colour": colour,
+            "contender": name,
+            "cpu": json.loads(json.dumps(estimated)),
+        }
+        for place, everybody in (
+            ("memory", (BARE, CONTROL, FIVE)),
+            (
+                "loopback",
+                (BARE, *(f"{who}, {state}" for who in (FIVE_TRACED, TRACED) for state in (NO_SDK, SAMPLED_OUT, BATCH))),
+            ),
+        )
+        for name in everybody
+        for colour in ("sync", "async")
     ]
+    return {"cells": cells, "strayed": [], "left_out": []}
