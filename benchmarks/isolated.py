@@ -13,11 +13,11 @@ import time
 from collections.abc import Callable, Generator, Iterable
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
-from multiprocessing.connection import Connection
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
-Make = Callable[[str], AbstractContextManager[Callable[[], "Taken"]]]
+T = TypeVar("T")
+
+Make = Callable[[str], AbstractContextManager[Callable[[], T]]]
 """Sets a contender up in its process, by its name; gives what it does in its turn. To be pickled."""
 
 _USED_BY_MANY = ("httpx", "httpcore", "httpx2", "httpcore2", "anyio", "opentelemetry.instrumentation.httpx", __name__)
@@ -50,7 +50,7 @@ class Watch:
 
 
 @contextmanager
-def isolated(make: Make, names: Iterable[str]) -> Generator[dict[str, Callable[[], Taken]]]:
+def isolated(make: Make[T], names: Iterable[str]) -> Generator[dict[str, Callable[[], T]]]:
     """Each contender in a process of its own, for the time of the block; calling one lets it have its turn.
 
     Raises RuntimeError where one of them failed; what it met is on standard error.
@@ -60,32 +60,33 @@ def isolated(make: Make, names: Iterable[str]) -> Generator[dict[str, Callable[[
     if "forkserver" in methods:
         context.set_forkserver_preload([getattr(make, "func", make).__module__, *_USED_BY_MANY])
     with ExitStack() as opened:
-        booths = [opened.enter_context(_booth(context, make, name)) for name in names]
+        booths: list[_Booth[T]] = [opened.enter_context(_booth(context, make, name)) for name in names]
         for booth in booths:
             booth.answer()  # it is set up
-        yield {booth.name: partial(_turn, booth) for booth in booths}
+        yield {booth.name: booth.turn for booth in booths}
 
 
 @dataclass(frozen=True, slots=True)
-class _Booth:
+class _Booth(Generic[T]):
     name: str
-    pipe: Connection
+    pipe: Any  # a Connection of either kind
+
+    def turn(self) -> T:
+        """Let it have its turn."""
+        self.pipe.send(None)
+        came: T = self.answer()
+        return came
 
     def answer(self) -> Any:
+        """What it says next."""
         try:
             return self.pipe.recv()
         except EOFError:
             raise RuntimeError(f"{self.name} failed in its process; what it met is told above") from None
 
 
-def _turn(booth: _Booth) -> Taken:
-    booth.pipe.send(None)
-    taken: Taken = booth.answer()
-    return taken
-
-
 @contextmanager
-def _booth(context: Any, make: Make, name: str) -> Generator[_Booth]:
+def _booth(context: Any, make: Make[T], name: str) -> Generator[_Booth[T]]:
     ours, theirs = multiprocessing.Pipe()
     process = context.Process(target=_serve, args=(make, name, theirs), daemon=True)
     process.start()
@@ -95,16 +96,18 @@ def _booth(context: Any, make: Make, name: str) -> Generator[_Booth]:
     finally:
         ours.close()  # which it takes as its end
         process.join(timeout=10)
-        process.kill()
+        if process.is_alive():
+            process.kill()
+            process.join()
+        process.close()
 
 
-def _serve(make: Make, name: str, pipe: Connection) -> None:
-    with make(name) as block:
-        block()
+def _serve(make: Make[Any], name: str, pipe: Any) -> None:
+    with make(name) as turn:
         gc.collect()
         gc.freeze()  # what stays is not looked at again; what calls leave behind is, as in real life
         with contextlib.suppress(EOFError, BrokenPipeError):  # nobody wants any more
             pipe.send(None)
             while True:
                 pipe.recv()
-                pipe.send(block())
+                pipe.send(turn())
