@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any, ClassVar
 
@@ -413,6 +413,17 @@ class Attempt:
     first_event_after: float | None = None
     """When the first event with content of a stream arrived, where a `StreamGuard` looked."""
 
+    def events(self) -> Iterator[tuple[float, Event]]:
+        """What happened to it, and when, in seconds since the start of the call."""
+        yield self.started, AttemptStarted(self.number)
+        if self.status is not None and self.answered_after is not None:
+            answered = AttemptAnswered(self.number, self.status, self.answered_after)
+            yield self.started + self.answered_after, answered
+        if self.outcome is not None and self.ended_after is not None:
+            detail = self.detail or self.error or ""
+            ended = AttemptEnded(self.number, self.status, self.outcome, self.ended_after, self.bytes, detail)
+            yield self.started + self.ended_after, ended
+
     @property
     def failed_in_its_body(self) -> bool:
         """Whether the answer began well and its body said or showed that it failed."""
@@ -430,21 +441,67 @@ class Attempt:
         return f"attempt {self.number}: {what}" + (f" after {took:.3f} s" if took is not None else "")
 
 
-@dataclass(slots=True, weakref_slot=True)  # a listener that held its ledger would be freed by the collector alone
 class Ledger:
     """Everything that happened to one call, in order: `response.extensions["resilience"]` and `error.resilience`.
 
     A ledger of a streamed answer goes on until its body ends. It belongs to one call and is not shared.
     """
 
-    started: float
-    """The moment the call began, on the monotonic clock of its transport."""
-    attempts: list[Attempt] = field(default_factory=list[Attempt])
-    events: list[tuple[float, Event]] = field(default_factory=list[tuple[float, Event]])
-    """Seconds since the start of the call, and what happened then."""
-    listeners: list[Listener] = field(default_factory=list[Listener], repr=False, compare=False)
-    context: object = field(default=None, repr=False, compare=False)
-    """What OpenTelemetry knows the call by, where it is traced."""
+    __slots__ = (
+        "__weakref__",
+        "_events",
+        "attempts",
+        "context",
+        "is_unwritten",
+        "listeners",
+        "log",
+        "log_from",
+        "request",
+        "started",
+    )
+
+    def __init__(
+        self,
+        started: float,
+        attempts: list[Attempt] | None = None,
+        events: list[tuple[float, Event]] | None = None,
+    ) -> None:
+        self.started = started
+        """The moment the call began, on the monotonic clock of its transport."""
+        self.attempts: list[Attempt] = [] if attempts is None else attempts
+        self._events: list[tuple[float, Event]] = [] if events is None else events
+        self.is_unwritten = False
+        """Whether nothing is to be said beyond what the attempts say by themselves, and nobody has asked for it yet."""
+        self.listeners: list[Listener] = []
+        self.context: object = None
+        """What OpenTelemetry knows the call by, where it is traced."""
+        self.request: Any = None
+        self.log: Callable[[Ledger, Event], None] | None = None
+        """Who writes events of the request into the log, from the level `log_from` on; before any listener."""
+        self.log_from = 0
+
+    @property
+    def events(self) -> list[tuple[float, Event]]:
+        """Seconds since the start of the call, and what happened then."""
+        if self.is_unwritten:
+            self.write()
+        return self._events
+
+    def write(self) -> None:
+        """From here on everything that happens is written down when it does."""
+        if self.is_unwritten:
+            self.is_unwritten = False
+            self._events = [fact for attempt in self.attempts for fact in attempt.events()]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Ledger):
+            return NotImplemented
+        return (self.started, self.attempts, self.events) == (other.started, other.attempts, other.events)
+
+    __hash__ = None  # type: ignore[assignment]  # it changes
+
+    def __repr__(self) -> str:
+        return f"Ledger(started={self.started!r}, attempts={self.attempts!r}, events={self.events!r})"
 
     def __reduce__(self) -> tuple[type[Ledger], tuple[Any, ...]]:
         """Between processes it travels without those who listen."""
@@ -453,6 +510,8 @@ class Ledger:
     def tell(self, event: Event, now: float) -> None:
         """Write down what happened, and pass it to whoever listens to this call."""
         self.events.append((now - self.started, event))
+        if self.log is not None and event.level >= self.log_from:
+            self.log(self, event)
         for listener in self.listeners:
             listener(event)
 

@@ -11,6 +11,7 @@ from resilient_foundry._transports.bind import bind
 from resilient_foundry._transports.driver import WORLD
 from resilient_foundry._transports.embed import cover
 from resilient_foundry._transports.library import colours_of, library_of
+from resilient_foundry.call import Shortcut
 from resilient_foundry.errors import StackError
 from resilient_foundry.faults import Judge, judge_by_status
 from resilient_foundry.flow import AttemptPolicy, Flow, Particular, Placed, Policy, Proceed, Request, Response, send
@@ -136,7 +137,24 @@ class Stack:
         for policy in self.policies:
             if isinstance(policy, Particular):
                 policy.check(library_of(transport).name, colours_of(transport))
-        return bind(transport, self.around_the_network(), self, WORLD.get(), repeats=any(map(_repeats, self.policies)))
+        return bind(
+            transport,
+            self.around_the_network(),
+            self,
+            WORLD.get(),
+            repeats=any(map(_repeats, self.policies)),
+            steps=self.shortcut(),
+            holds_streams=any(isinstance(policy, StreamGuard) for policy in self.policies),
+        )
+
+    def shortcut(self) -> tuple[Callable[[Any], object], ...] | None:
+        """What each policy does for a call to which nothing happens; None where one of them has to be asked.
+
+        See `Shortcut`. None of a kind may be there twice: what is taken for one would be looked for by the other.
+        """
+        steps = tuple(policy.take for policy in self.policies if isinstance(policy, Shortcut))
+        kinds = {type(policy) for policy in self.policies}
+        return steps if steps and len(steps) == len(self.policies) == len(kinds) else None
 
     def client(self, kind: Callable[P, C], /, *arguments: P.args, **settings: P.kwargs) -> C:
         """A client of this kind, made with these settings, whose calls go through this stack.

@@ -337,11 +337,10 @@ class _VirtualDriver(SyncDriver):
         known: Library,
         inner: Any,
         world: World,
-        closings: Callable[[], int] = lambda: 0,
-        *,
+        *owner: Any,
         time: VirtualTime,
     ) -> None:
-        super().__init__(known, inner, world, closings)
+        super().__init__(known, inner, world, *owner)
         self._time = time
 
     def sleep(self, seconds: float) -> None:

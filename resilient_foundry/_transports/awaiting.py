@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
-from functools import partial
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
-from weakref import ref
 
 import anyio
 from anyio.abc import TaskGroup
 
 from resilient_foundry._transports.body import AsyncBody, Body, settle_the_lost
-from resilient_foundry._transports.driver import ASKED_MOST, Driver, came_whole, loop, wrap
-from resilient_foundry._transports.logs import log
+from resilient_foundry._transports.driver import ASKED_MOST, Driver, Steps, came_whole, loop, wrap
 from resilient_foundry._transports.story import AsyncStory
 from resilient_foundry._transports.wake import waker
-from resilient_foundry.call import CLOCK_STEP, IDLE
+from resilient_foundry._transports.watch import Watch, watch
+from resilient_foundry.call import CLOCK_STEP, IDLE, Shared
 from resilient_foundry.effects import (
     Begin,
     Branch,
@@ -49,13 +48,27 @@ class AsyncDriver(Driver):
     """Answers by awaiting, on asyncio and trio."""
 
     opened: list[AsyncBody]
+    unanswered: set[int]
+    """The attempts that have no answer yet; parts that run side by side may send several."""
+    watch: Watch | None = None
+    """What keeps the deadline of a call that took its shortcut."""
 
-    async def call(self, request: Any, flow: Callable[[Any], Flow[Any]]) -> Any:
-        """Run the flow of a whole call; every answer but the one that is returned is closed when it ends."""
+    async def call(
+        self, request: Any, flow: Callable[[Any], Flow[Any]], steps: Steps | None = None, *, holds_streams: bool = False
+    ) -> Any:
+        """Make a whole call; every answer but the one that is returned is closed when it ends."""
         self.opened = []
-        self.ledger.listeners.insert(0, partial(log, request, ref(self.ledger)))
+        self.ledger.request = request
         response = kept = None
-        leg = self.enter(request)
+        if steps is not None and self.set_out(request, steps) and self.is_watched():
+            response = await self.pass_by(request, holds_streams=holds_streams)
+            if response is not None:
+                return response
+            leg: Shared | None = self.shared
+        else:
+            leg = self.enter(request)
+        self.owner.look_above(request)
+        self.unanswered = set()
         try:
             response = await self.run(flow(request))
             kept = self.hand_over(request, response)
@@ -69,8 +82,70 @@ class AsyncDriver(Driver):
             finally:
                 del left  # it holds this frame
         finally:
+            if self.watch is not None:  # a flow ended before anybody came who would keep the deadline
+                self.watch.end(None)
             self.exit(request, leg, response)
             await self.throw_all_away(kept=kept)
+
+    def is_watched(self) -> bool:
+        """Whether the deadline of a call on its shortcut is kept; on trio that takes a scope, and the flows."""
+        until = self.shared.until
+        if until is None:
+            return True
+        self.watch = watch(until - self.began, _GRACE)
+        if self.watch is None:
+            self.put_back()
+            return False
+        return True
+
+    async def pass_by(self, request: Any, *, holds_streams: bool) -> Any:
+        """Send the call on its shortcut; its answer, if it is a good one, or None where the flows are to be asked."""
+        outgoing = self.outgoing(request)
+        limits: Mapping[str, float | None] = self.limits or request.extensions.get("timeout") or {}
+        try:
+            response = await self.inner.handle_async_request(outgoing)
+        except BaseException as error:  # noqa: BLE001 - the flows raise it again
+            self.ledger.write()
+            self.failed(self.attempt, self.began, error)
+            self.tell_the_flows(None, error)
+            return None
+        body = self.good(response, holds_streams=holds_streams)
+        first = limits.get("read")
+        if body is None:
+            self.ledger.write()
+            if self.watch is not None:
+                self.watch.moved(self.watch.moment)  # the head is there
+            body = self.answered(outgoing, response, self.attempt, self.live, self.began)
+            self.keep(response, body, first, self.idle or first)
+            self.tell_the_flows(response, None)
+            return None
+        if self.watch is not None:
+            self.watch.end(None)
+        stream = self.library.streams.asynchronous(
+            body, response.stream, first=first, idle=self.idle or first, native=body.live.body if body.live else first
+        )
+        if not self.ledger.is_unwritten:
+            after = body.attempt.answered_after or 0.0
+            try:
+                self.ledger.tell(AttemptAnswered(1, response.status_code, after), self.began + after)
+            except BaseException:  # a listener's
+                await stream.aclose()
+                raise
+        if response.is_stream_consumed:  # it was made with its content
+            wrap(response, stream)
+        else:
+            response.stream = stream
+        return response
+
+    def keep(self, response: Any, body: Body, first: float | None, idle: float | None) -> None:
+        """Our stream under an answer that came off the wire."""
+        live, attempt = body.live, body.attempt
+        stream = self.library.streams.asynchronous(
+            body, response.stream, first=first, idle=idle, native=live.body if live else first
+        )
+        self.opened.append(stream)  # before anybody is told, who might fail
+        self.tell(AttemptAnswered(attempt.number, response.status_code, attempt.answered_after or 0.0))
+        wrap(response, stream)
 
     async def run(self, flow: Flow[T], *, up_to_a_chunk: bool = False) -> T:
         """Answer every question of a flow; gives its value, or what a story gives next."""
@@ -128,12 +203,14 @@ class AsyncDriver(Driver):
 
     async def send(self, request: Any) -> Any:
         """One attempt, up to the head of its answer."""
+        if self.told is not None:
+            return self.recall()
         limits: Mapping[str, float | None] = request.extensions.get("timeout") or {}
         idle = request.extensions.get(IDLE)
         request, attempt, live, began = self.begin(request)
-        for scope, moment in self.shared.scopes:
+        for scope, moment in self.shared.scopes or ():
             if scope.deadline != moment + _GRACE:  # setting a timer anew takes some microseconds
-                scope.deadline = moment + _GRACE
+                _move(scope, moment + _GRACE)
         self.unanswered.add(attempt.number)
         try:
             response = await self.inner.handle_async_request(request)
@@ -145,21 +222,15 @@ class AsyncDriver(Driver):
             raise
         self.unanswered.discard(attempt.number)
         self.end_the_grace()
-        body = self.answered(request, response, attempt, live, began)
         first = limits.get("read")
-        stream = self.library.streams.asynchronous(
-            body, response.stream, first=first, idle=idle or first, native=live.body if live else first
-        )
-        self.opened.append(stream)  # before anybody is told, who might fail
-        self.tell(AttemptAnswered(attempt.number, response.status_code, attempt.answered_after or 0.0))
-        wrap(response, stream)
+        self.keep(response, self.answered(request, response, attempt, live, began), first, idle or first)
         return response
 
     def end_the_grace(self) -> None:
         """Keep the limits to the moment, once no head is waited for."""
         if not self.unanswered:
-            for scope, moment in self.shared.scopes:
-                scope.deadline = moment
+            for scope, moment in self.shared.scopes or ():
+                _move(scope, moment)
 
     async def repeat(self, effect: Repeat) -> Any:
         """Stamina's loop. The first attempt runs outside; only a failure enters, and is stamina's first attempt."""
@@ -181,15 +252,22 @@ class AsyncDriver(Driver):
 
     async def within(self, effect: Within) -> Any:
         """Cancel the part once its moment has passed, and only where the library's limits did not end it."""
-        moment = anyio.current_time() + effect.moment - self.clock()
-        with anyio.CancelScope(deadline=moment + _GRACE) as scope:
+        shared = self.shared
+        scopes = shared.scopes = [] if shared.scopes is None else shared.scopes
+        left = effect.moment - self.clock()
+        limit, self.watch = self.watch or watch(left, _GRACE), None
+        moment = anyio.current_time() + left if limit is None else limit.moment
+        kept: AbstractContextManager[Any, bool | None] = (
+            anyio.CancelScope(deadline=moment + _GRACE) if limit is None else limit
+        )
+        with kept as scope:
             ours = (scope, moment)
-            self.shared.scopes.append(ours)
+            scopes.append(ours)
             try:
                 value = await self.run(effect.part)
             finally:
-                self.shared.scopes.remove(ours)
-            if anyio.current_time() > moment:
+                scopes.remove(ours)
+            if self.clock() > effect.moment:
                 raise TimeoutError  # it came too late, and what came is closed
             return value
         for attempt in self.ledger.attempts:
@@ -316,7 +394,7 @@ class AsyncDriver(Driver):
             chunk = await stream.pull()
             if chunk is None:
                 return
-            stream.body.held.append(chunk)
+            stream.body.hold(chunk)
 
     async def preview(self, effect: Preview) -> bytes:
         """Read and hold chunks up to a size; a body that breaks is shown as far as it came."""
@@ -328,8 +406,16 @@ class AsyncDriver(Driver):
             except Exception:  # noqa: BLE001 - whoever reads the body meets it again
                 break
             if chunk is not None:
-                stream.body.held.append(chunk)
+                stream.body.hold(chunk)
         return stream.body.shown(effect.limit)
+
+
+def _move(scope: Any, deadline: float) -> None:  # a Watch, or anyio's CancelScope
+    """Have a part under a limit end at another moment."""
+    if isinstance(scope, Watch):
+        scope.moved(deadline)
+    else:
+        scope.deadline = deadline
 
 
 class _Group:

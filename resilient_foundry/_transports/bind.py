@@ -14,7 +14,7 @@ from typing import Any
 
 from resilient_foundry._transports.awaiting import AsyncDriver
 from resilient_foundry._transports.blocking import SyncDriver
-from resilient_foundry._transports.driver import World
+from resilient_foundry._transports.driver import Steps, World
 from resilient_foundry._transports.layers import (
     repeated_above,
     warn_of_a_stack_below,
@@ -33,7 +33,16 @@ class Surface:
     """What both colours have."""
 
     def __init__(
-        self, library: Library, inner: Any, flow: CallFlow, stack: object, world: World, *, repeats: bool
+        self,
+        library: Library,
+        inner: Any,
+        flow: CallFlow,
+        stack: object,
+        world: World,
+        *,
+        repeats: bool,
+        steps: Steps | None,
+        holds_streams: bool,
     ) -> None:
         self.wrapped = inner
         """The transport underneath."""
@@ -46,19 +55,27 @@ class Surface:
         self._library = library
         self._flow = flow
         self._world = world
-        self._looks_up = repeats
-
-    def _closings(self) -> int:
-        return self.closed
+        self._looks_above = repeats
+        self.has_failed = False
+        """Whether the next request may be one that somebody above sends again, because a call has failed here."""
+        self._steps = steps if world.has_shortcuts else None
+        self._holds_streams = holds_streams
+        self._of_the_library = library.request
 
     def __repr__(self) -> str:
         return f"{self.stack!r}.over({self.wrapped!r})"
 
-    def _checked(self, request: Any) -> Any:
-        if self._looks_up and repeated_above(request):
-            self._looks_up = False
+    def look_above(self, request: Any) -> None:
+        """Warn, once, where somebody above sends a request again that may be sent again here."""
+        if self._looks_above and repeated_above(request):
+            self._looks_above = False
             warn_of_retries_above()
-        if not isinstance(request, self._library.Request):
+
+    def _checked(self, request: Any) -> Any:
+        if self.has_failed:
+            self.has_failed = False
+            self.look_above(request)
+        if not isinstance(request, self._of_the_library):
             raise TypeError(
                 f"this transport is made over {described(self.wrapped)}, and the request is a {described(request)}: "
                 f"give the stack a transport of the client's own library"
@@ -83,8 +100,8 @@ class SyncSurface(Surface):
     def handle_request(self, request: Any) -> Any:
         """Take the request through the stack."""
         make = self._world.blocking or SyncDriver
-        driver = make(self._library, self.wrapped, self._world, self._closings)
-        return driver.call(self._checked(request), self._flow)
+        driver = make(self._library, self.wrapped, self._world, self)
+        return driver.call(self._checked(request), self._flow, self._steps, holds_streams=self._holds_streams)
 
     def close(self) -> None:
         """Close the transport underneath. Calls that are under way send nothing more."""
@@ -107,8 +124,8 @@ class AsyncSurface(Surface):
 
     async def handle_async_request(self, request: Any) -> Any:
         """Take the request through the stack."""
-        driver = AsyncDriver(self._library, self.wrapped, self._world, self._closings)
-        return await driver.call(self._checked(request), self._flow)
+        driver = AsyncDriver(self._library, self.wrapped, self._world, self)
+        return await driver.call(self._checked(request), self._flow, self._steps, holds_streams=self._holds_streams)
 
     async def aclose(self) -> None:
         """Close the transport underneath. Calls that are under way send nothing more."""
@@ -167,10 +184,20 @@ _bound: weakref.WeakSet[Surface] = weakref.WeakSet()
 _worn: dict[tuple[str, frozenset[str]], type[Any]] = {}
 
 
-def bind(transport: Any, flow: CallFlow, stack: object, world: World, *, repeats: bool = False) -> Any:
+def bind(
+    transport: Any,
+    flow: CallFlow,
+    stack: object,
+    world: World,
+    *,
+    repeats: bool = False,
+    steps: Steps | None = None,
+    holds_streams: bool = False,
+) -> Any:
     """A transport of the same library and colour whose requests go through the flow; raises TypeError for others.
 
     `repeats` says that the flow may send a request again; whoever else does so, below or above, is warned of once.
+    `steps` are those of the shortcut, where there is one; with `holds_streams` streams of events don't take it.
     """
     library = library_of(transport)
     colours = colours_of(transport)
@@ -186,7 +213,7 @@ def bind(transport: Any, flow: CallFlow, stack: object, world: World, *, repeats
         )
     if repeats:
         _warn_of_others_below(transport)
-    bound = kind(library, transport, flow, stack, world, repeats=repeats)
+    bound = kind(library, transport, flow, stack, world, repeats=repeats, steps=steps, holds_streams=holds_streams)
     _bound.add(bound)
     return bound
 

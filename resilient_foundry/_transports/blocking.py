@@ -6,14 +6,12 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any, TypeVar
-from weakref import ref
 
 from resilient_foundry._transports.body import Body, SyncBody, settle_the_lost
-from resilient_foundry._transports.driver import ASKED_MOST, Driver, came_whole, loop, wrap
-from resilient_foundry._transports.logs import log
+from resilient_foundry._transports.driver import ASKED_MOST, Driver, Steps, came_whole, loop, wrap
 from resilient_foundry._transports.story import SyncStory
+from resilient_foundry.call import Shared
 from resilient_foundry.effects import (
     Discard,
     Effect,
@@ -40,12 +38,21 @@ class SyncDriver(Driver):
 
     opened: list[SyncBody]
 
-    def call(self, request: Any, flow: Callable[[Any], Flow[Any]]) -> Any:
-        """Run the flow of a whole call; every answer but the one that is returned is closed when it ends."""
+    def call(
+        self, request: Any, flow: Callable[[Any], Flow[Any]], steps: Steps | None = None, *, holds_streams: bool = False
+    ) -> Any:
+        """Make a whole call; every answer but the one that is returned is closed when it ends."""
         self.opened = []
-        self.ledger.listeners.insert(0, partial(log, request, ref(self.ledger)))
+        self.ledger.request = request
         response = kept = None
-        leg = self.enter(request)
+        if steps is not None and self.set_out(request, steps):
+            response = self.pass_by(request, holds_streams=holds_streams)
+            if response is not None:
+                return response
+            leg: Shared | None = self.shared
+        else:
+            leg = self.enter(request)
+        self.owner.look_above(request)
         try:
             response = self.run(flow(request))
             kept = self.hand_over(request, response)
@@ -63,6 +70,45 @@ class SyncDriver(Driver):
             for stream in self.opened:
                 if stream is not kept:
                     self.throw_away(stream)
+
+    def pass_by(self, request: Any, *, holds_streams: bool) -> Any:
+        """Send the call on its shortcut; its answer, if it is a good one, or None where the flows are to be asked."""
+        outgoing = self.outgoing(request)
+        try:
+            response = self.inner.handle_request(outgoing)
+        except BaseException as error:  # noqa: BLE001 - the flows raise it again
+            self.ledger.write()
+            self.failed(self.attempt, self.began, error)
+            self.tell_the_flows(None, error)
+            return None
+        body = self.good(response, holds_streams=holds_streams)
+        if body is None:
+            self.ledger.write()
+            body = self.answered(outgoing, response, self.attempt, self.live, self.began)
+            self.keep(response, body)
+            self.tell_the_flows(response, None)
+            return None
+        stream = self.library.streams.sync(body, response.stream)
+        if not self.ledger.is_unwritten:
+            after = body.attempt.answered_after or 0.0
+            try:
+                self.ledger.tell(AttemptAnswered(1, response.status_code, after), self.began + after)
+            except BaseException:  # a listener's
+                stream.close()
+                raise
+        if response.is_stream_consumed:  # it was made with its content
+            wrap(response, stream)
+        else:
+            response.stream = stream
+        return response
+
+    def keep(self, response: Any, body: Body) -> None:
+        """Our stream under an answer that came off the wire."""
+        stream = self.library.streams.sync(body, response.stream)
+        self.opened.append(stream)  # before anybody is told, who might fail
+        attempt = body.attempt
+        self.tell(AttemptAnswered(attempt.number, response.status_code, attempt.answered_after or 0.0))
+        wrap(response, stream)
 
     def run(self, flow: Flow[T], *, up_to_a_chunk: bool = False) -> T:
         """Answer every question of a flow; gives its value, or what a story gives next."""
@@ -116,17 +162,15 @@ class SyncDriver(Driver):
 
     def send(self, request: Any) -> Any:
         """One attempt, up to the head of its answer."""
+        if self.told is not None:
+            return self.recall()
         request, attempt, live, began = self.begin(request)
         try:
             response = self.inner.handle_request(request)
         except BaseException as error:
             self.failed(attempt, began, error)
             raise
-        body = self.answered(request, response, attempt, live, began)
-        stream = self.library.streams.sync(body, response.stream)
-        self.opened.append(stream)  # before anybody is told, who might fail
-        self.tell(AttemptAnswered(attempt.number, response.status_code, attempt.answered_after or 0.0))
-        wrap(response, stream)
+        self.keep(response, self.answered(request, response, attempt, live, began))
         return response
 
     def repeat(self, effect: Repeat) -> Any:
@@ -213,7 +257,7 @@ class SyncDriver(Driver):
             chunk = stream.pull()
             if chunk is None:
                 return
-            stream.body.held.append(chunk)
+            stream.body.hold(chunk)
 
     def preview(self, effect: Preview) -> bytes:
         """Read and hold chunks up to a size; a body that breaks is shown as far as it came."""
@@ -225,5 +269,5 @@ class SyncDriver(Driver):
             except Exception:  # noqa: BLE001 - whoever reads the body meets it again
                 break
             if chunk is not None:
-                stream.body.held.append(chunk)
+                stream.body.hold(chunk)
         return stream.body.shown(effect.limit)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from resilient_foundry.call import CLOCK_STEP
+from resilient_foundry import sse
+from resilient_foundry.call import CLOCK_STEP, Taken
 from resilient_foundry.effects import Watcher
 from resilient_foundry.errors import DeadlineExceededError, ResilienceError
 from resilient_foundry.events import NEVER_CLOSED, Attempt, AttemptEnded, BodyEnd, Ledger, Outcome, TimedOut
@@ -37,8 +38,9 @@ class Body:
         self.library = library
         self.ledger = ledger
         self.attempt = attempt
+        self.began = began
         self.clock = clock
-        self.held: deque[bytes] = deque()
+        self.held: Sequence[bytes] = ()
         self.end: BodyEnd | None = None
         self.error: Exception | None = None
         self.closed = False
@@ -48,22 +50,40 @@ class Body:
         """The library's own limits, which it reads when the body is begun."""
         self.raw_outcome: Outcome | None = None
         """How the body ended by itself, before anybody judged it."""
-        self._pace: Callable[[float], float | None] | None = None
-        self._paced: float | None = None
-        """The moment until which the chunk that was asked for last is waited for, by the pace."""
-        self._asked: float | None = None
-        self._waited = 0.0
+        self.watchers: Sequence[Watcher] = ()
+        self.taken: Sequence[Taken] | None = None
+        """What policies took for a call that went by its shortcut; nobody watches its body. None for other calls."""
+        self.response: Any = None
+        """The answer of such a call, until its end."""
+        self.asked: float | None = None
+        """Since when the server is waited for, while it is."""
+        self.waited = 0.0
         """Seconds spent waiting for the server; the rest of the time the caller took."""
-        self.began = began
+        self.pace: Callable[[float], float | None] | None = None
+        self.paced: float | None = None
+        """The moment until which the chunk that was asked for last is waited for, by the pace."""
         self._whole = b""
-        self._watchers: list[Watcher] = []
         for opening in openings:
             opening(self)
 
+    def hold(self, chunk: bytes) -> None:
+        """Keep a chunk that came for whoever reads the body later."""
+        if not isinstance(self.held, deque):
+            self.held = deque()
+        self.held.append(chunk)
+
+    def next_held(self) -> bytes:
+        """The first of the chunks that are held, of which there is one."""
+        held = self.held
+        assert isinstance(held, deque)  # noqa: S101 - only `hold` puts anything there
+        chunk: bytes = held.popleft()
+        return chunk
+
     def watch(self, watcher: Watcher) -> None:
         """Add a watcher, further out than those before it; one that comes too late is told the end at once."""
-        self._watchers.append(watcher)
-        if self.end is not None:
+        if self.end is None:
+            self.watchers = [*self.watchers, watcher]
+        else:
             at = self.clock()
             if self._whole:
                 watcher.chunk(self._whole, at)
@@ -71,26 +91,20 @@ class Body:
 
     def keep_pace(self, moment: Callable[[float], float | None], longest: float | None) -> None:
         """Wait for a chunk no longer than to a moment that is asked for each time."""
-        self._pace = moment
+        self.pace = moment
         if self.live is not None and longest is not None:
             self.live.shorten_the_body(longest)
-
-    def ask(self) -> None:
-        """The server is asked for the next chunk."""
-        self._asked = self.clock()
-
-    def _waited_until(self, at: float) -> None:
-        if self._asked is not None:
-            self._waited += at - self._asked
-            self._asked = None
 
     def arrived(self, chunk: bytes) -> None:
         """A chunk came off the wire."""
         at = self.clock()
-        self._waited_until(at)
-        self.attempt.bytes += len(chunk)
-        self.attempt.chunks += 1
-        for watcher in self._watchers:
+        asked, attempt = self.asked, self.attempt
+        if asked is not None:
+            self.waited += at - asked
+            self.asked = None
+        attempt.bytes += len(chunk)
+        attempt.chunks += 1
+        for watcher in self.watchers:
             watcher.chunk(chunk, at)
 
     def finish(
@@ -101,10 +115,13 @@ class Body:
             return
         at = self.clock()
         self.raw_outcome = outcome
+        if self.taken is not None and self._has_settled(self.taken, outcome, at):
+            return
         self.end = end = BodyEnd(outcome, error, verdict, detail)
         problem: Exception | None = None
         before = len(self.ledger.events)
-        for watcher in self._watchers:
+        watchers, self.watchers = self.watchers, ()  # they may hold the response, which holds us
+        for watcher in watchers:
             try:
                 end = watcher.ended(end, at)
             except Exception as raised:  # noqa: BLE001 - what a user wrote may fail; the others must be told all the same
@@ -124,6 +141,28 @@ class Body:
             told.insert(before, told.pop(place))  # a reader wants the cause before what the watchers made of it
         if problem is not None:
             raise problem
+
+    def _has_settled(self, taken: Sequence[Taken], outcome: Outcome, at: float) -> bool:
+        """End a body that came by the shortcut: at once, where it is whole; by those who would have watched it else."""
+        response, ledger, attempt = self.response, self.ledger, self.attempt
+        self.taken = self.response = None
+        if outcome is not Outcome.COMPLETE:
+            ledger.write()
+            self.watchers = [one.watcher(response, ledger) for one in taken]
+            return False
+        self.end = _COMPLETE
+        attempt.outcome, attempt.ended_after = outcome, at - self.began
+        if not ledger.is_unwritten:
+            ledger.tell(AttemptEnded(attempt.number, attempt.status, outcome, attempt.ended_after, attempt.bytes), at)
+        problem: Exception | None = None
+        for one in taken:
+            try:
+                one.completed(response, ledger, at)
+            except Exception as raised:  # noqa: BLE001 - as above
+                problem = problem or raised
+        if problem is not None:
+            raise problem
+        return True
 
     def came_whole(self, content: bytes) -> None:
         """The response was made with its content, as test doubles do: nothing is left to read."""
@@ -152,10 +191,12 @@ class Body:
     def left(self) -> float | None:
         """Seconds until the deadline, or until the pace is broken; raises once that has passed. None for no limit."""
         until = self.until
-        if until is None and self._pace is None:
+        if until is None and self.pace is None:
             return None
         now = self.clock()
-        self._paced = pace = self._pace(now) if self._pace is not None else None
+        if until is not None and self.response is not None and sse.announced_by(self.response.headers):
+            until = self.until = None  # of a stream the deadline covers the beginning
+        self.paced = pace = self.pace(now) if self.pace is not None else None
         if pace is not None and (until is None or pace < until):
             until = pace
         if until is None:
@@ -173,7 +214,9 @@ class Body:
                 self.finish(Outcome.CANCELLED, error)
             return error
         now = self.clock()
-        self._waited_until(now)
+        if self.asked is not None:
+            self.waited += now - self.asked
+            self.asked = None
         stalled = self.library.is_timeout(error)
         late = stalled and self.until is not None and now >= self.until - CLOCK_STEP
         if late:
@@ -191,14 +234,14 @@ class Body:
         return error
 
     def _which_limit(self, now: float) -> str:
-        if self._paced is not None and now >= self._paced - CLOCK_STEP:
+        if self.paced is not None and now >= self.paced - CLOCK_STEP:
             return "progress"
         return "idle" if self.attempt.chunks else "read"
 
     def _the_caller_was_slow(self, now: float) -> bool:
         """Whether most of the time since the head went by between reads."""
         since = now - self.began - (self.attempt.answered_after or 0.0)
-        return self._waited < since / 2
+        return self.waited < since / 2
 
     def _deadline_exceeded(self, cause: Exception) -> Exception:
         seconds = (self.until or 0.0) - self.ledger.started
@@ -213,14 +256,16 @@ class Body:
         return error
 
 
-_lost: deque[Body] = deque()
+_COMPLETE = BodyEnd(Outcome.COMPLETE)
+lost: deque[Body] = deque()
+"""Bodies that nobody closed before they were collected."""
 
 
 def settle_the_lost() -> None:
     """End what nobody closed before it was collected: its permits are given back here, and not in the collector."""
-    while _lost:
+    while lost:
         with contextlib.suppress(Exception):  # another thread was faster; or a watcher failed, of another call
-            _lost.popleft().finish(Outcome.ABANDONED, detail=NEVER_CLOSED)
+            lost.popleft().finish(Outcome.ABANDONED, detail=NEVER_CLOSED)
 
 
 class _Stream:
@@ -232,7 +277,7 @@ class _Stream:
         """Nothing is done here but taking note: a collector may run anywhere, also under a lock of ours."""
         body: Body | None = getattr(self, "body", None)
         if body is not None and body.end is None:
-            _lost.append(body)
+            lost.append(body)
             if not body.attempt.number:
                 return  # what it was told from has a connection, and is found as well
             warnings.warn(
@@ -255,47 +300,54 @@ class SyncBody(_Stream):
     def __iter__(self) -> Iterator[bytes]:
         return self
 
-    def __next__(self) -> bytes:
-        chunk = self.next()
-        if chunk is None:
-            raise StopIteration
-        return chunk
-
     def next(self) -> bytes | None:
         """The next chunk, held or from the wire; None at the end."""
-        held = self.body.held
-        return held.popleft() if held else self.pull()
+        return next(self, None)
 
     def pull(self) -> bytes | None:
         """The next chunk from the wire, None at the end; raises what broke the body, as often as it is asked."""
         body = self.body
+        held, body.held = body.held, ()
+        try:
+            return next(self, None)
+        finally:
+            body.held = held
+
+    def __next__(self) -> bytes:
+        body = self.body
+        if body.held:
+            return body.next_held()
         if body.error is not None:
             raise body.error
-        if body.is_over():
-            return None
-        body.left()
-        body.ask()
+        if body.end is not None and body.is_over():
+            raise StopIteration
+        body.asked = now = body.clock()
+        if body.pace is not None or (body.until is not None and now >= body.until):
+            body.left()
         try:
             if self._chunks is None:
                 self._chunks = iter(self._inner)
-            chunk = next(self._chunks, None)
+            chunk: bytes | None = next(self._chunks, None)
         except BaseException as error:
             seen = body.broke(error)
             if seen is error:
                 raise
             raise seen from error
-        if chunk is None:
-            body.finish(Outcome.COMPLETE)
-            body.is_over()  # raises where it was closed meanwhile, from elsewhere
-        else:
+        if chunk is not None:
             body.arrived(chunk)
-        return chunk
+            return chunk
+        if body.end is None:
+            body.finish(Outcome.COMPLETE)
+        else:
+            body.is_over()  # raises where it was closed meanwhile, from elsewhere
+        raise StopIteration
 
     def close(self) -> None:
         """Close the library's stream, once."""
         body = self.body
         try:
-            body.finish(Outcome.ABANDONED)
+            if body.end is None:
+                body.finish(Outcome.ABANDONED)
         finally:  # a watcher may run what a user wrote, and that may fail
             if not body.closed:
                 body.closed = True
@@ -318,34 +370,44 @@ class AsyncBody(_Stream):
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 
-    async def __anext__(self) -> bytes:
-        chunk = await self.next()
-        if chunk is None:
-            raise StopAsyncIteration
-        return chunk
-
     async def next(self) -> bytes | None:
         """The next chunk, held or from the wire; None at the end."""
-        held = self.body.held
-        return held.popleft() if held else await self.pull()
+        return await anext(self, None)
 
     async def pull(self) -> bytes | None:
         """The next chunk from the wire, None at the end; raises what broke the body, as often as it is asked."""
         body = self.body
+        held, body.held = body.held, ()
+        try:
+            return await anext(self, None)
+        finally:
+            body.held = held
+
+    async def __anext__(self) -> bytes:
+        body = self.body
+        if body.held:
+            return body.next_held()
         if body.error is not None:
             raise body.error
-        if body.is_over():
-            return None
+        if body.end is not None and body.is_over():
+            raise StopAsyncIteration
         limit = self.idle if body.attempt.chunks else self.first
-        left = body.left()
+        body.asked = now = body.clock()
+        if body.pace is not None:
+            left = body.left()
+        elif body.until is None:
+            left = None
+        else:
+            left = body.until - now
+            if left <= 0 or self._native is None or left < self._native:
+                left = body.left()
         if left is not None and (self._native is None or left < self._native):
             limit = left if limit is None else min(limit, left)
-        body.ask()
         try:
             if self._chunks is None:
                 self._chunks = aiter(self._inner)
             if limit is None or limit == self._native:  # the library keeps this limit itself, at no cost
-                chunk = await anext(self._chunks, None)
+                chunk: bytes | None = await anext(self._chunks, None)
             else:
                 chunk = await self._pull_within(limit, self._chunks)
         except BaseException as error:
@@ -353,12 +415,14 @@ class AsyncBody(_Stream):
             if seen is error:
                 raise
             raise seen from error
-        if chunk is None:
-            body.finish(Outcome.COMPLETE)
-            body.is_over()  # raises where it was closed meanwhile, from elsewhere
-        else:
+        if chunk is not None:
             body.arrived(chunk)
-        return chunk
+            return chunk
+        if body.end is None:
+            body.finish(Outcome.COMPLETE)
+        else:
+            body.is_over()  # raises where it was closed meanwhile, from elsewhere
+        raise StopAsyncIteration
 
     async def _pull_within(self, limit: float, chunks: AsyncIterator[bytes]) -> bytes | None:
         with anyio.move_on_after(limit) as scope:
@@ -372,16 +436,17 @@ class AsyncBody(_Stream):
         """Close the library's stream, once, also while the caller is being cancelled."""
         body = self.body
         try:
-            body.finish(Outcome.ABANDONED)
+            if body.end is None:
+                body.finish(Outcome.ABANDONED)
         finally:  # a watcher may run what a user wrote, and that may fail
             if not body.closed:
                 body.closed = True
-                await self._close()
+                if body.raw_outcome is Outcome.COMPLETE:  # read to its end: nothing is left to wait for
+                    await self._inner.aclose()
+                else:
+                    await self._close()
 
     async def _close(self) -> None:
-        if self.body.raw_outcome is Outcome.COMPLETE:  # read to its end: nothing is left to wait for
-            await self._inner.aclose()
-            return
         with anyio.move_on_after(_SECONDS_TO_CLOSE, shield=True):
             # httpx iterates by an async generator: one that is left half-way is closed here, not by the collector.
             # One in which another task is reading ends by the error that this read gets.

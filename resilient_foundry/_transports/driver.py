@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import math
 import random
 import time
@@ -14,12 +15,27 @@ from typing import Any, Self
 import stamina
 
 from resilient_foundry import sse
-from resilient_foundry._transports.body import AsyncBody, Body, SyncBody, settle_the_lost
+from resilient_foundry._transports.body import AsyncBody, Body, SyncBody, lost, settle_the_lost
 from resilient_foundry._transports.cookies import Cookies
 from resilient_foundry._transports.library import Library, described
 from resilient_foundry._transports.limits import LiveLimits
+from resilient_foundry._transports.logs import is_enabled_for, log
 from resilient_foundry._transports.rewind import rewind_of
-from resilient_foundry.call import IDLE, MORE_LEGS, Shared, belongs_to, derive, shared_of
+from resilient_foundry.call import (
+    ATTEMPT,
+    IDLE,
+    MORE_LEGS,
+    NO_OPTIONS,
+    NO_SHORTCUT,
+    OPTIONS,
+    SHARED,
+    Shared,
+    Taken,
+    belongs_to,
+    options_of,
+    shared_of,
+    with_extensions,
+)
 from resilient_foundry.effects import (
     Begin,
     Draw,
@@ -42,6 +58,7 @@ from resilient_foundry.effects import (
 )
 from resilient_foundry.errors import ResilienceError
 from resilient_foundry.events import Attempt, AttemptEnded, AttemptStarted, Event, Ledger, Outcome, TimedOut
+from resilient_foundry.origin import origin
 
 _BETWEEN_LEGS = 1.0
 """Seconds after a deadline from which on what looks like a leg is another call: clients send legs one after the other,
@@ -65,6 +82,8 @@ class World:
     monotonic: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
     draw: Callable[[], float] = random.random  # jitter needs no secrecy
+    has_shortcuts: bool = True
+    """Whether calls to which nothing happens may be made without asking the flows; what comes of them is the same."""
     blocking: Any = None
     """What makes a synchronous driver where waiting blocks no thread, as on a virtual clock; `SyncDriver` otherwise."""
 
@@ -73,30 +92,61 @@ WORLD: ContextVar[World] = ContextVar("world", default=World())  # noqa: B039 - 
 """The world of the transports that are made here."""
 
 
+Steps = tuple[Callable[[Any], Any], ...]
+"""What the policies of a stack that has a shortcut do there, outermost first."""
+_THE_FIRST = AttemptStarted(1)
+_GOOD, _NOT_GOOD, _FAILURES = 200, 300, 400
+"""RFC 9110 section 15."""
+
+
+class _Nobody:
+    """A call of no transport of ours."""
+
+    closed = 0
+    has_failed = False
+
+    def look_above(self, request: object) -> None:
+        """Nobody is there to be warned."""
+
+
+_NOBODY = _Nobody()
+
+
 class Driver:
     """What both colours share: one call, its ledger, and the bodies that it opened."""
 
     opened: list[Any]
+    cookies: Cookies | None = None
+    side_by_side = False
+
+    # What is known of a call on its shortcut; see `Passage`.
+    options = NO_OPTIONS
+    origin = ""
+    limits: Mapping[str, float | None] | None = None
+    idle: float | None = None
+    budget: Any = None
+    told: tuple[Any, BaseException | None] | None = None
+    """What came of the first attempt, answer or error, where it went out before the flows were asked."""
 
     def __init__(
         self,
         library: Library,
         inner: Any,  # the wrapped transport
         world: World,
-        closings: Callable[[], int] = lambda: 0,
+        owner: Any = _NOBODY,  # our own transport, which counts how often it was closed
     ) -> None:
-        self._closings = closings
-        self._closings_before = closings()
+        self.owner = owner
+        self._closed_before = owner.closed
         self.library = library
         self.inner = inner
         self.world = world
         self.clock = world.monotonic
-        self.ledger = Ledger(started=self.clock())
-        self.cookies: Cookies | None = None
-        self.unanswered: set[int] = set()
-        """The attempts that have no answer yet; parts that run side by side may send several."""
-        self.side_by_side = False
-        settle_the_lost()
+        self.began = began = world.monotonic()
+        self.ledger = ledger = Ledger(began)
+        ledger.log = log
+        ledger.log_from = logging.DEBUG if is_enabled_for(logging.DEBUG) else logging.INFO
+        if lost:
+            settle_the_lost()
 
     def closing_into(self, opened: list[Any]) -> Self:  # SyncBody or AsyncBody
         """This driver, but for where it notes the answers that it opens."""
@@ -144,6 +194,118 @@ class Driver:
             case _:
                 raise TypeError(f"a flow asked for {effect!r}, which no driver answers")
 
+    def set_out(self, request: Any, steps: Steps) -> bool:
+        """Whether the call may take its shortcut; then every policy has taken what it needs."""
+        extensions = request.extensions
+        if SHARED in extensions or type(request.stream) is not self.library.byte_stream:
+            return False  # a further leg, or a body that may not be sent twice
+        shared = self.shared = extensions[SHARED] = Shared()
+        shared.under_way = True
+        if OPTIONS in extensions:
+            self.options = options_of(request)
+        self.request = request
+        self.origin = origin(request.url)
+        self.given: list[Taken] = []
+        try:
+            for take in steps:
+                one = take(self)
+                if one is NO_SHORTCUT:
+                    self.put_back()
+                    return False
+                if one is not None:
+                    self.given.append(one)
+        except BaseException:
+            self.put_back()
+            raise
+        return True
+
+    def put_back(self) -> None:
+        """The shortcut is not taken; the flows begin from nothing."""
+        shared = self.shared
+        shared.under_way, shared.until, shared.with_body, shared.limit = False, None, False, None
+        for one in self.given:
+            one.put_back()
+
+    def taken_by(self, policy: object) -> Any:
+        """What this policy took."""
+        return next(one for one in self.given if one.policy is policy)
+
+    def outgoing(self, request: Any) -> Any:
+        """The first attempt of a call on its shortcut, with its limits; as `begin`."""
+        ledger, shared, extensions = self.ledger, self.shared, request.extensions
+        if self.budget is not None:
+            self.budget.called(self.origin, self.began)
+        self.attempt = attempt = Attempt(1, 0.0)
+        ledger.attempts.append(attempt)
+        if ledger.listeners or ledger.log_from <= logging.DEBUG:
+            ledger.tell(_THE_FIRST, self.began)
+        else:
+            ledger.is_unwritten = True
+        until, idle = shared.until, self.idle
+        limits = self.limits
+        if until is None and limits is None:
+            self.live = None
+            return request
+        if limits is None:
+            limits = extensions.get("timeout") or {}
+        body = limits.get("read")
+        if idle is not None and body is not None and idle > body:
+            body = idle
+        self.live = LiveLimits(limits, until=until, body=body, clock=self.clock)
+        changed = {**extensions, "timeout": self.live}
+        if self.limits is not None:
+            changed[IDLE] = idle
+        return with_extensions(request, changed)
+
+    def good(self, response: Any, *, holds_streams: bool) -> Body | None:
+        """The body of a good answer, on which the call has nothing more to do; None where the flows are to be asked."""
+        status, shared = response.status_code, self.shared
+        if not _GOOD <= status < _NOT_GOOD:
+            return None
+        now, until = self.clock(), shared.until
+        if until is not None and now > until:
+            return None
+        if holds_streams and announces_a_stream(response.headers.raw):
+            return None
+        attempt, live, given = self.attempt, self.live, self.given
+        covered = until is not None and shared.with_body
+        if live is not None:
+            if until is not None and covered and (live.body is None or until - now < live.body):
+                covered = not announces_a_stream(response.headers.raw)  # else it makes no difference yet
+            live.head_arrived(deadline_covers_the_body=covered)
+        attempt.status, attempt.answered_after = status, now - self.began
+        extensions = response.extensions
+        extensions[ATTEMPT], extensions["resilience"] = attempt, self.ledger
+        body = Body(self.library, self.ledger, attempt, self.began, self.clock)
+        body.live = live
+        if covered:
+            body.until, body.response = until, response
+        if given:
+            given.reverse()  # whoever stands nearest to the network hears first
+            body.response = response
+        body.taken = given
+        shared.under_way, shared.until, shared.with_body = False, None, False
+        return body
+
+    def tell_the_flows(self, response: Any, error: BaseException | None) -> Shared:
+        """The first attempt is not all there is to the call: the flows are asked, and told of it as it was."""
+        self.told = response, error
+        shared = self.shared
+        shared.until, shared.with_body = None, False
+        shared.passage = self
+        return shared
+
+    def recall(self) -> Any:
+        """What came of the attempt that went out before the flows were asked; raises what it met."""
+        assert self.told is not None  # noqa: S101 - the caller has looked
+        (response, error), self.told, self.shared.passage = self.told, None, None
+        if error is None:
+            return response
+        try:
+            raise error
+        finally:
+            del error  # it holds this frame
+
     def enter(self, request: Any) -> Shared | None:
         """Begin a leg of the call; None where a stack further out has begun it."""
         self.shared = shared = shared_of(request)  # on the caller's own, from which the client makes the next leg
@@ -160,6 +322,7 @@ class Driver:
 
     def exit(self, request: Any, leg: Shared | None, response: Any) -> None:
         """End the leg that `enter` began; `response` is None where it got no answer."""
+        self.owner.has_failed = response is None or response.status_code >= _FAILURES
         if leg is not None:
             leg.under_way, leg.until = False, None
             if response is not None and response.status_code in MORE_LEGS:
@@ -179,7 +342,7 @@ class Driver:
 
     def begin(self, request: Any) -> tuple[Any, Attempt, LiveLimits | None, float]:
         """Write an attempt into the ledger, and the limits on the request; raises where the transport was closed."""
-        if self._closings() != self._closings_before:  # a connection opened now would be closed by nobody
+        if self.owner.closed != self._closed_before:  # a connection opened now would be closed by nobody
             raise RuntimeError("Cannot send a request, as the client has been closed.")
         attempt = Attempt(number=len(self.ledger.attempts) + 1, started=self.clock() - self.ledger.started)
         self.ledger.attempts.append(attempt)
@@ -191,7 +354,8 @@ class Driver:
             return request, attempt, None, self.clock()
         read = limits.get("read")
         live = LiveLimits(limits, until=until, body=read if idle is None else _longer(read, idle), clock=self.clock)
-        return derive(request, extensions={"timeout": live}), attempt, live, self.clock()
+        fresh = with_extensions(request, {**extensions, "timeout": live})
+        return fresh, attempt, live, self.clock()
 
     def failed(self, attempt: Attempt, began: float, error: BaseException) -> None:
         """No answer came."""
@@ -268,6 +432,14 @@ class Driver:
             error = self.library.dress(error)
         error.resilience = self.ledger  # type: ignore[attr-defined]  # every error carries its ledger
         return error
+
+
+def announces_a_stream(headers: list[tuple[bytes, bytes]]) -> bool:
+    """As `sse.announced_by`, of a head as it came over the wire."""
+    for name, value in headers:
+        if name.lower() == b"content-type":
+            return b"text/event-stream" in value.lower()
+    return False
 
 
 def _looks(request: Any) -> int:

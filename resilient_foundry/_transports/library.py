@@ -29,6 +29,10 @@ class Library:
     name: str
     module: ModuleType
     streams: Streams
+    request: type[Any]
+    byte_stream: type[Any]
+    timeout: type[Exception]
+    """Three of its classes that every call asks for."""
     dressed: dict[type[ResilienceError], type[ResilienceError]] = field(default_factory=dict[Any, Any])
 
     def __getattr__(self, name: str) -> Any:  # the library's public namespace
@@ -55,7 +59,7 @@ class Library:
 
     def is_timeout(self, error: BaseException) -> bool:
         """Whether a time limit of the library passed."""
-        return isinstance(error, self.module.TimeoutException)
+        return isinstance(error, self.timeout)
 
 
 @cache
@@ -70,6 +74,9 @@ def library(name: str) -> Library:
             sync=type("SyncBody", (SyncBody, module.SyncByteStream), {}),
             asynchronous=type("AsyncBody", (AsyncBody, module.AsyncByteStream), {}),
         ),
+        module.Request,
+        module.ByteStream,
+        module.TimeoutException,
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 _SHORTEST = 0.001
 """Seconds. A socket whose timeout is 0 does not time out but stops blocking, which is another thing."""
-_PHASES = ("connect", "pool", "write", "read")
+_UNLIMITED = dict.fromkeys(("connect", "pool", "write", "read"))
 
 
 class LiveLimits(dict[str, float | None]):
@@ -17,24 +17,28 @@ class LiveLimits(dict[str, float | None]):
     chunk of the body, which httpcore reads once a body.
     """
 
+    __slots__ = ("_clock", "_until", "body")
+
     def __init__(
         self, limits: Mapping[str, float | None], *, until: float | None, body: float | None, clock: Callable[[], float]
     ) -> None:
-        super().__init__(zip(_PHASES, map(limits.get, _PHASES), strict=True))
+        super().__init__(limits if len(limits) == len(_UNLIMITED) else {**_UNLIMITED, **limits})
         self._until = until
         self.body = body
         self._clock = clock
         if until is not None:  # for those who read the dictionary as it lies there
-            left = self._left(until)
-            self.update({phase: left if limit is None else min(limit, left) for phase, limit in self.items()})
+            left = until - clock()
+            for phase, limit in limits.items():
+                if limit is None or limit > left:
+                    self[phase] = max(_SHORTEST, left)
 
     def head_arrived(self, *, deadline_covers_the_body: bool) -> None:
         """What follows is the body, whose limit is read once: at most the time left, where the deadline covers it."""
         if deadline_covers_the_body and self._until is not None:
-            left = self._left(self._until)
+            left = max(_SHORTEST, self._until - self._clock())
             self.body = left if self.body is None else min(self.body, left)
         self._until = None
-        super().__setitem__("read", self.body)
+        self["read"] = self.body
 
     def shorten_the_body(self, seconds: float) -> None:
         """No chunk of the body is to be waited for longer than this; to be said before its first one is."""

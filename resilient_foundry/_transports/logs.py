@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 from typing import Any
-from weakref import ref
 
 from opentelemetry.context import Context, attach, detach
 
@@ -24,12 +23,15 @@ _logger = logging.getLogger("resilient_foundry")
 _logger.addHandler(logging.NullHandler())  # what is shown, and where, is the application's to say
 
 
-def log(request: Any, ledger: ref[Ledger], event: Event) -> None:  # request: the library's own
+is_enabled_for = _logger.isEnabledFor
+"""Whether anybody reads at a level."""
+
+
+def log(ledger: Ledger, event: Event) -> None:
     """Write the event down with whose it is, if anybody reads at its level."""
     if not _logger.isEnabledFor(event.level):
         return
-    kept = ledger()
-    context = kept.context if kept is not None else None
+    request, context = ledger.request, ledger.context
     token = attach(context) if isinstance(context, Context) else None
     try:
         url = request.url

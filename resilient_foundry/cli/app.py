@@ -18,6 +18,7 @@ import httpx
 import typer
 
 from resilient_foundry._extras import MissingExtraError
+from resilient_foundry.cli import bench as benchmarking
 from resilient_foundry.cli import chat as chatting
 from resilient_foundry.cli import demo as demonstration
 from resilient_foundry.cli import drift as drifting
@@ -356,6 +357,21 @@ def trace(
 ) -> None:
     """Draw a trace: attempts, waits and what came of them, on one axis of time."""
     tracing.run(where, last=last, jaeger=jaeger, wanted=only, as_json=json)
+
+
+@app.command()
+def bench(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAMES]", help="Which benchmarks; else all.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Keep figures and pictures there.", file_okay=False)
+    ] = None,
+    *,
+    quick: Annotated[bool, typer.Option("--quick", help="See that they work; what they say means little.")] = False,
+    listed: Annotated[bool, typer.Option("--list", help="Say what they ask, and measure nothing.")] = False,
+    json: Json = False,
+) -> None:
+    """Measure what resilience costs and gives on this machine, against servers of its own on loopback."""
+    raise typer.Exit(benchmarking.run(names or (), quick=quick, out=out, listed=listed, as_json=json))
 
 
 def run() -> int:

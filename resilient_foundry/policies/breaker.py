@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-import os
 import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from resilient_foundry import sse
-from resilient_foundry.call import ASIDE, CIRCUIT, OPTIONS, attempt_of, derive, options_of
+from resilient_foundry._forks import renewed_in_children
+from resilient_foundry.call import (
+    ASIDE,
+    CIRCUIT,
+    NO_SHORTCUT,
+    OPTIONS,
+    Passage,
+    attempt_of,
+    derive,
+    options_of,
+    passage_of,
+)
 from resilient_foundry.errors import CircuitOpenError, ResilienceError
 from resilient_foundry.events import (
     Attempt,
@@ -63,15 +73,17 @@ class Circuits:
         self._limit = limit
         self._circuits: OrderedDict[str, Circuit] = OrderedDict()
         self._lock = threading.Lock()
-        self._owner = os.getpid()
+        renewed_in_children(self)
 
     def of(self, name: str) -> Circuit:
         """The circuit of this name, made if it is new."""
-        circuit = self._known(name)
-        if circuit is not None:
-            return circuit
+        with self._lock:
+            circuit = self._circuits.get(name)
+            if circuit is not None:
+                self._circuits.move_to_end(name)
+                return circuit
         fresh = self._make(name)  # without the lock: a storage may be made by somebody's own code
-        with self._locked():
+        with self._lock:
             circuit = self._circuits.get(name)
             if circuit is None:  # no other thread was faster
                 if len(self._circuits) >= self._limit:
@@ -79,21 +91,13 @@ class Circuits:
                 circuit = self._circuits[name] = fresh
             return circuit
 
-    def _known(self, name: str) -> Circuit | None:
-        with self._locked():
-            circuit = self._circuits.get(name)
-            if circuit is not None:
-                self._circuits.move_to_end(name)
-            return circuit
-
     def __iter__(self) -> Iterator[Circuit]:
-        with self._locked():
+        with self._lock:
             return iter(list(self._circuits.values()))
 
-    def _locked(self) -> threading.Lock:
-        if self._owner != os.getpid():  # another thread may have held the lock at the fork
-            self._lock, self._owner = threading.Lock(), os.getpid()
-        return self._lock
+    def after_fork(self) -> None:
+        """A lock of its own."""
+        self._lock = threading.Lock()
 
     def _forget(self) -> None:
         """Drop the least recently used circuit that is closed by itself; where none is, the least recently used."""
@@ -196,8 +200,19 @@ class CircuitBreaker:
         """
         return self.circuits.of(origin(url))
 
+    def take(self, call: Passage) -> object:
+        """A permit of a circuit that is closed."""
+        model: str | None = call.request.extensions.get(CIRCUIT)
+        circuit = self.circuits.of(call.origin if model is None else f"{call.origin} {model}")
+        permit = circuit.admit_at_once(call.began)
+        return NO_SHORTCUT if permit is None else _Settlement(permit, self)
+
     def flow(self, request: Request, proceed: Proceed) -> Flow[Response]:
         """Ask the circuit, send, and tell it at the end of the body how it went."""
+        passage = passage_of(request)
+        if passage is not None:
+            taken: _Settlement = passage.taken_by(self)
+            return (yield from self._sent(taken.permit, request, proceed))
         circuit = self.circuits.of(_name(request))
         permit = yield from self._admission(circuit)
         if self.probe is not None and not self.watch_only:
@@ -208,6 +223,9 @@ class CircuitBreaker:
                     break  # the cheap question taught nothing: the call itself is the probe
         if permit is None:
             return (yield from proceed(request))
+        return (yield from self._sent(permit, request, proceed))
+
+    def _sent(self, permit: Permit, request: Request, proceed: Proceed) -> Flow[Response]:
         ledger = yield from history()
         try:
             response = yield from proceed(request)
@@ -225,7 +243,7 @@ class CircuitBreaker:
         yield from self._note(permit, response, attempt, ledger)
         if permit.is_probe and _has_begun_well(response, attempt):
             yield from _tell_all(permit.begun((yield from now())))
-        yield from watch(response, _Settlement(permit, _Judgement(self.judge, response, attempt), ledger))
+        yield from watch(response, _Settlement(permit, self).watcher(response, ledger))
         return response
 
     def _admission(self, circuit: Circuit) -> Flow[Permit | None]:
@@ -350,10 +368,33 @@ class _Judgement:
 class _Settlement:
     """Settles the permit of a call when the body of its answer ends."""
 
-    def __init__(self, permit: Permit, judgement: _Judgement, ledger: Ledger) -> None:
-        self._permit = permit
-        self._judgement = judgement
+    _judgement: _Judgement
+    _ledger: Ledger
+
+    def __init__(self, permit: Permit, policy: CircuitBreaker) -> None:
+        self.permit = permit
+        self.policy = policy
+
+    def put_back(self) -> None:
+        """Nothing was sent."""
+        self.permit.release(self.permit.admitted)
+
+    def completed(self, response: Response, ledger: Ledger, at: float) -> None:
+        """A good answer has come, and as fast as it did; what else it may be is the judge's to say."""
+        policy = self.policy
+        if policy.slow_seconds is not None:
+            self.permit.slow = (ledger.attempts[0].answered_after or 0.0) >= policy.slow_seconds
+        if policy.judge is not judge_by_status:
+            self.watcher(response, ledger).ended(BodyEnd(Outcome.COMPLETE), at)
+            return
+        for change in self.permit.success(at):
+            ledger.tell(change, at)
+
+    def watcher(self, response: Response, ledger: Ledger) -> Self:
+        """Itself, which now listens to how the body ends."""
+        self._judgement = _Judgement(self.policy.judge, response, attempt_of(response))
         self._ledger = ledger
+        return self
 
     def chunk(self, data: bytes, at: float) -> None:
         """Have it looked at."""
@@ -361,7 +402,7 @@ class _Settlement:
 
     def ended(self, end: BodyEnd, at: float) -> BodyEnd:
         """Tell the circuit."""
-        permit = self._permit
+        permit = self.permit
         try:
             self._judgement.ended(end, at)
             works = self._judgement.works()

@@ -25,7 +25,6 @@ outcome can't be written down. No permit is lost by it: the lease is given back 
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 import weakref
@@ -37,6 +36,7 @@ from typing import TYPE_CHECKING, Any
 
 import pybreaker
 
+from resilient_foundry._forks import renewed_in_children
 from resilient_foundry.errors import CircuitOpenError
 from resilient_foundry.events import (
     CircuitClosed,
@@ -116,6 +116,16 @@ class Permit:
 
     def success(self, now: float) -> list[CircuitEvent]:
         """The server did its work."""
+        circuit = self._circuit
+        if (  # one more success, of which pybreaker would keep nothing and tell nobody
+            circuit.is_clean
+            and circuit.is_closed
+            and circuit.is_ours
+            and self.epoch == circuit.epoch
+            and not self._settled
+        ):
+            self._spent = True
+            return []
         return [] if self._settled else self._settle(now, _succeed)
 
     def begun(self, now: float) -> list[CircuitEvent]:
@@ -171,6 +181,12 @@ class Circuit:
         self._unheard: deque[tuple[Any, Callable[[Any], None]]] = deque()
         self._teller: int | None = None
         self._storage = storage or pybreaker.CircuitMemoryStorage(_CLOSED)
+        self.is_ours = storage is None
+        """Whether nobody else has a say in it, or listens."""
+        self.is_closed = True
+        """Whether it was closed when it last changed; a storage that others share may know otherwise."""
+        self.is_clean = not self._counts_rates
+        """Whether nothing is counted of the calls so far that a further success would change."""
         self._breaker = _Breaker(
             self,
             fail_max=rules.failures or sys.maxsize,
@@ -183,7 +199,7 @@ class Circuit:
         )
         self.breaker: pybreaker.CircuitBreaker = self._breaker
         """pybreaker's own object, for its listeners, its counters, and `open()` and `close()` by hand."""
-        _circuits.add(self)
+        renewed_in_children(self)
         holders.add(self)
 
     @property
@@ -264,6 +280,16 @@ class Circuit:
                 raise
         return permit, told
 
+    def admit_at_once(self, now: float) -> Permit | None:
+        """A permit for one call where the circuit is closed and nothing is to be told; None where `admit` is to decide.
+
+        It takes no lock: a circuit that opens meanwhile is one that opened just after, and drops the outcome.
+        """
+        epoch = self.epoch
+        if self.is_ours and self.is_closed and self.forced is None and not self._told:
+            return Permit(self, now, epoch, None)
+        return None
+
     def _admit(self, now: float) -> Permit:
         if self.forced is not None:
             if self.forced == _OPEN:
@@ -341,6 +367,7 @@ class Circuit:
             self._asked_until = max(self._asked_until, now + permit.asked)
         self._reason = "probe" if probing else "failures"
         self._replay(state, replay)
+        self.is_clean = replay is _succeed and not self._counts_rates
         if self._counts_rates and self.epoch == epoch and not probing:
             self._window.record(now, failed=replay is _fail, slow=permit.slow)
             self._reason = self._too_many()
@@ -370,6 +397,7 @@ class Circuit:
     def moved(self, old: str, new: str) -> None:
         """A transition happened, whoever caused it; called by pybreaker, under its lock."""
         self.epoch += 1
+        self.is_closed = new == _CLOSED
         self._leases = []
         self._opened = None
         if self._counts_rates:
@@ -475,8 +503,18 @@ class _Breaker(pybreaker.CircuitBreaker):
         """Use the circuit's lock."""
         self._lock = circuit.lock  # pybreaker's own name for it
 
+    def _inc_counter(self) -> None:  # pybreaker's own name for it
+        """Count a failure, whoever met it."""
+        circuit = self._circuit()
+        if circuit is not None:
+            circuit.is_clean = False
+        super()._inc_counter()
+
     def add_listener(self, listener: Any) -> None:
         """Register a listener."""
+        circuit = self._circuit()
+        if circuit is not None:
+            circuit.is_ours = False
         super().add_listener(_Deferred(listener, self._circuit))
 
     def open(self) -> bool:
@@ -560,15 +598,3 @@ def _succeed() -> None:
 
 def _fail() -> None:
     raise _ServerFailedError
-
-
-_circuits: weakref.WeakSet[Circuit] = weakref.WeakSet()
-
-
-def _renew_locks() -> None:
-    for circuit in list(_circuits):
-        circuit.after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_locks)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from resilient_foundry.call import CLOCK_STEP, MORE_LEGS, options_of, shared_of
+from resilient_foundry.call import CLOCK_STEP, MORE_LEGS, Passage, options_of, passage_of, shared_of
 from resilient_foundry.errors import DeadlineExceededError
 from resilient_foundry.events import TimedOut
 from resilient_foundry.faults import Fault, fault_of
@@ -40,12 +40,20 @@ class Deadline:
     def __post_init__(self) -> None:
         number("Deadline.seconds", self.seconds, above=0.0)
 
+    def take(self, call: Passage) -> None:
+        """The moment is written down; the driver keeps it."""
+        given, shared = call.options.deadline or self.seconds, call.shared
+        shared.until = moment = call.began + given
+        shared.limit = given, moment
+        shared.with_body = self.body
+
     def flow(self, request: Request, proceed: Proceed) -> Flow[Response]:
         """Write the moment on the request, and keep it."""
         given = options_of(request).deadline or self.seconds
         shared = shared_of(request)
         earlier, with_body = shared.until, shared.with_body
-        started = yield from now()
+        passage = passage_of(request)
+        started = (yield from now()) if passage is None else passage.began
         moment = started + given if earlier is None else min(earlier, started + given)
         shared.until = moment
         shared.limit = given, moment

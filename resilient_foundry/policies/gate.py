@@ -14,7 +14,6 @@ the lock, or gets it.
 
 from __future__ import annotations
 
-import os
 import threading
 from bisect import insort
 from collections import deque
@@ -22,6 +21,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import NamedTuple, TypeVar
 
+from resilient_foundry._forks import renewed_in_children
 from resilient_foundry.signal import Signal
 
 T = TypeVar("T")
@@ -74,10 +74,11 @@ class Gate:
         self._limit = limit
         self._queue = queue
         self._epoch = 0
-        self._owner = os.getpid()
-        self._begin()
+        self.after_fork()
+        renewed_in_children(self)
 
-    def _begin(self) -> None:
+    def after_fork(self) -> None:
+        """Begin empty, with a lock of its own: the calls that were under way are the parent's."""
         self._lock = threading.Lock()
         self._held: set[Place] = set()
         self._waiting: list[Place] = []
@@ -93,11 +94,14 @@ class Gate:
 
     def enter(self) -> Place | None:
         """A place, where one is free and nobody waits for it."""
-        with self._locked():
-            place = None
-            if self._in_use < self._limit:  # then nobody waits
+        place = None
+        with self._lock:
+            held = self._held
+            in_use = len(held) + len(self._lingering)
+            if in_use < self._limit:  # then nobody waits
                 place = Place()
-                self._let_in(place)
+                held.add(place)
+                place.standing, place.load, place.epoch = Standing.HELD, in_use + 1, self._epoch
         if self._given_back:
             self._take_back()
         return place
@@ -109,7 +113,7 @@ class Gate:
         waits still at the moment `until` is passed over.
         """
         woken: list[Signal] = []
-        with self._locked():
+        with self._lock:
             self._sweep(now, woken)
             self._number += 1
             place = Place((-priority, since, self._number), until)
@@ -133,7 +137,7 @@ class Gate:
         """
         woken: list[Signal] = []
         again = place.until
-        with self._locked():
+        with self._lock:
             self._sweep(now, woken)
             if place.standing is Standing.WAITING:
                 if place.signal.is_given:
@@ -145,13 +149,26 @@ class Gate:
 
     def leave(self, place: Place, until: float | None = None) -> None:
         """Give the place back, inside or in the queue; with `until`, it stays taken up to that moment. Once counts."""
+        lock = self._lock
+        if until is None and not self._waiting and lock.acquire(blocking=False):
+            try:
+                calm = not self._waiting and place in self._held  # nobody is to be let in: it is only to be taken out
+                if calm:
+                    self._held.remove(place)
+                    place.standing = Standing.GONE
+            finally:
+                lock.release()
+            if calm:
+                if self._given_back:
+                    self._take_back()
+                return
         self._given_back.append((place, until))
         self._take_back()
 
     def resize(self, limit: int, epoch: int) -> None:
         """Change the limit. Whoever is inside stays; of two changes at once the one of the later `epoch` counts."""
         woken: list[Signal] = []
-        with self._locked():
+        with self._lock:
             if epoch > self._epoch:
                 self._limit, self._epoch = limit, epoch
                 self._let_in_the_next(woken)
@@ -159,7 +176,7 @@ class Gate:
 
     def alone(self, function: Callable[[], T]) -> T:
         """What this gives, called while nobody else is called so; it takes no lock."""
-        with self._locked():
+        with self._lock:
             value = function()
         if self._given_back:
             self._take_back()
@@ -167,7 +184,7 @@ class Gate:
 
     def snapshot(self, now: float | None = None) -> Snapshot:
         """What it knows; with `now`, those whose time is up by then are not counted. It changes nothing."""
-        with self._locked():
+        with self._lock:
             lingering = sum(now is None or now < until for until, _, _ in self._lingering)
             seen = Snapshot(self._limit, len(self._held) + lingering, len(self._waiting), lingering)
         self._wake([])
@@ -177,15 +194,9 @@ class Gate:
     def _in_use(self) -> int:
         return len(self._held) + len(self._lingering)
 
-    def _locked(self) -> threading.Lock:
-        if self._owner != os.getpid():  # the calls that were under way are the parent's, and so is its lock
-            self._begin()
-            self._owner = os.getpid()  # last: until then each thread of the child begins anew
-        return self._lock
-
     def _take_back(self) -> None:
         """Take in what was given back, unless somebody else is at it, who looks once more when they are done."""
-        lock = self._locked()
+        lock = self._lock
         while self._given_back and lock.acquire(blocking=False):
             woken: list[Signal] = []
             try:

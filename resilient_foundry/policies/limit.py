@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, Self, TypedDict
 from weakref import WeakValueDictionary
 
 from resilient_foundry import sse
-from resilient_foundry.call import CLOCK_STEP, attempt_of, options_of, shared_of
+from resilient_foundry._forks import renewed_in_children
+from resilient_foundry.call import CLOCK_STEP, NO_SHORTCUT, Passage, attempt_of, options_of, passage_of, shared_of
 from resilient_foundry.errors import ConcurrencyLimitError
 from resilient_foundry.events import BodyEnd, CallShed, LimitChanged, Outcome, Queued
 from resilient_foundry.faults import Fault, Verdict, fault_of
@@ -121,13 +121,26 @@ class ConcurrencyLimit:
             keepalive_expiry=_SHARE_OF_THE_IDLE_LIMIT * server_idle,
         )
 
+    def take(self, call: Passage) -> object:
+        """A place, where one is free; nothing is learnt of the call, and it is not to be waited for."""
+        if self.linger or isinstance(self.limit, AdaptiveLimit):
+            return NO_SHORTCUT
+        server = self._servers.of(call.origin)
+        place = server.gate.enter()
+        return NO_SHORTCUT if place is None else _Call(self, server, place)
+
     def flow(self, request: Request, proceed: Proceed) -> Flow[Response]:
         """Take a place, send, and give it back when the body ends."""
-        server = self._servers.of(origin(request.url))
-        place, waited = server.gate.enter(), 0.0
-        if place is None:
-            place, waited = yield from self._queue(server, request)
-        call = _Call(self, server, place)
+        passage = passage_of(request)
+        if passage is not None:
+            call: _Call = passage.taken_by(self)
+            server, waited = call.server, 0.0
+        else:
+            server = self._servers.of(origin(request.url))
+            place, waited = server.gate.enter(), 0.0
+            if place is None:
+                place, waited = yield from self._queue(server, request)
+            call = _Call(self, server, place)
         try:
             if server.search is not None or self.linger:
                 call.begins(request, (yield from history()), waited)
@@ -241,11 +254,11 @@ class _Servers:
         self._kept: OrderedDict[str, _Server] = OrderedDict()
         self._alive: WeakValueDictionary[str, _Server] = WeakValueDictionary()  # dropped while a call still holds it
         self._lock = threading.Lock()
-        self._owner = os.getpid()
+        renewed_in_children(self)
 
     def of(self, name: str) -> _Server:
         """The server of this name, made if it is new."""
-        with self._locked():
+        with self._lock:
             server = self._kept.get(name)
             if server is None:
                 server = self._alive.get(name)
@@ -259,13 +272,12 @@ class _Servers:
 
     def known(self, name: str) -> _Server | None:
         """The server of this name, if there was a call to it."""
-        with self._locked():
+        with self._lock:
             return self._alive.get(name)
 
-    def _locked(self) -> threading.Lock:
-        if self._owner != os.getpid():  # another thread may have held the lock at the fork
-            self._lock, self._owner = threading.Lock(), os.getpid()
-        return self._lock
+    def after_fork(self) -> None:
+        """A lock of its own."""
+        self._lock = threading.Lock()
 
     def _drop(self) -> None:
         for name, server in self._kept.items():
@@ -278,18 +290,33 @@ class _Servers:
 class _Call:
     """One attempt that has a place, until its body ends: watches it, gives the place back, and says what was learnt."""
 
+    _kind: Kind | None = None
+    _ledger: Ledger | None = None
+    _before = 0
+    _until: float | None = None
+    _waited = 0.0
+    _response: Response | None = None
+    _is_stream = False
+    _first_chunk: float | None = None
+
     def __init__(self, limit: ConcurrencyLimit, server: _Server, place: Place) -> None:
-        self._limit = limit
-        self._server = server
+        self.policy = limit
+        self.server = server
         self._place = place
-        self._kind: Kind | None = None
-        self._ledger: Ledger | None = None
-        self._before = 0
-        self._until: float | None = None
-        self._waited = 0.0
-        self._response: Response | None = None
-        self._is_stream = False
-        self._first_chunk: float | None = None
+
+    def put_back(self) -> None:
+        """Nothing was sent."""
+        self.server.gate.leave(self._place)
+
+    def completed(self, response: Response, ledger: Ledger, at: float) -> None:
+        """The body is whole, and nothing is to be learnt of it."""
+        del response, ledger, at
+        self.server.gate.leave(self._place)
+
+    def watcher(self, response: Response, ledger: Ledger) -> Self:
+        """Itself; a body that did not come whole gives its place back all the same."""
+        del response, ledger
+        return self
 
     def begins(self, request: Request, ledger: Ledger, waited: float) -> None:
         """Remember what the call is, where something is to be learnt of it."""
@@ -321,12 +348,12 @@ class _Call:
             return end
         sent = ledger.started + attempt.started
         is_silent = not attempt.chunks and (self._is_stream or end.outcome is not Outcome.ABANDONED)
-        if end.outcome in _GIVEN_UP and (is_silent or (self._is_stream and self._limit.linger_streams)):
+        if end.outcome in _GIVEN_UP and (is_silent or (self._is_stream and self.policy.linger_streams)):
             self._leave(self._lingers_until(sent, at))
         else:
             self._leave()
         if end.outcome is Outcome.COMPLETE and response.status_code < _REFUSALS and self._kind is not None:
-            self._server.took(self._kind, at - sent)
+            self.server.took(self._kind, at - sent)
         for event in self._learn_from(end, response.status_code, attempt, sent):
             ledger.tell(event, at)
         return end
@@ -341,7 +368,7 @@ class _Call:
             self._leave()
         if fault_of(error) is Fault.OURS or _is_a(error, "PoolTimeout") or self._we_were_late(attempt, error):
             return []
-        return self._server.learn(lambda search: search.dropped(epoch=self._place.epoch))
+        return self.server.learn(lambda search: search.dropped(epoch=self._place.epoch))
 
     def given_up(self) -> None:
         """The call was cancelled, or the program interrupted."""
@@ -358,11 +385,11 @@ class _Call:
         return self._ledger.attempts[self._before]
 
     def _leave(self, until: float | None = None) -> None:
-        self._server.gate.leave(self._place, until)
+        self.server.gate.leave(self._place, until)
 
     def _give_up(self, attempt: Attempt) -> None:
         """Leave, or keep the place while the server is probably at it."""
-        ledger, linger_streams = self._ledger, self._limit.linger_streams
+        ledger, linger_streams = self._ledger, self.policy.linger_streams
         if ledger is None or (attempt.chunks and not linger_streams):
             self._leave()
             return
@@ -370,8 +397,8 @@ class _Call:
         self._leave(self._lingers_until(sent, sent + (attempt.ended_after or attempt.answered_after or 0.0)))
 
     def _lingers_until(self, sent: float, given_up: float) -> float | None:
-        usual, elapsed = None if self._kind is None else self._server.usual(self._kind), given_up - sent
-        left = self._limit.linger
+        usual, elapsed = None if self._kind is None else self.server.usual(self._kind), given_up - sent
+        left = self.policy.linger
         if usual is not None:
             left = min(left, usual - elapsed if elapsed < usual else usual)
         return given_up + left if left > 0 else None
@@ -380,11 +407,11 @@ class _Call:
         epoch, load, kind = self._place.epoch, self._place.load, self._kind
         broke = end.outcome in {Outcome.STALLED, Outcome.BROKEN} and end.verdict is not Verdict.CALLER
         if broke or end.verdict is Verdict.BUSY or status in _OVERLOADED:
-            return self._server.learn(lambda search: search.dropped(epoch=epoch))
+            return self.server.learn(lambda search: search.dropped(epoch=epoch))
         latency = self._latency(attempt, sent)
         if latency is None or status >= _REFUSALS or end.outcome not in {Outcome.COMPLETE, Outcome.ABANDONED}:
             return []
-        return self._server.learn(lambda search: search.answered(latency, kind=kind, load=load, epoch=epoch))
+        return self.server.learn(lambda search: search.answered(latency, kind=kind, load=load, epoch=epoch))
 
     def _latency(self, attempt: Attempt, sent: float) -> float | None:
         """Seconds to the head; of a stream to its first event, or else to its first piece."""

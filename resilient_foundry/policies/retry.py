@@ -6,7 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from resilient_foundry import sse
-from resilient_foundry.call import CLOCK_STEP, attempt_of, may_be_repeated, options_of, shared_of
+from resilient_foundry.call import (
+    CLOCK_STEP,
+    Passage,
+    attempt_of,
+    may_be_repeated,
+    options_of,
+    passage_of,
+    shared_of,
+)
 from resilient_foundry.errors import ResilienceError
 from resilient_foundry.events import (
     CallRejected,
@@ -93,11 +101,15 @@ class Retry:
         if self.budget is not None:
             kind("Retry.budget", self.budget, RetryBudget, "RetryBudget(share=0.2)")
 
+    def take(self, call: Passage) -> None:
+        """Nothing is repeated yet; the budget counts the call."""
+        call.budget = call.shared.counted = self.budget
+
     def flow(self, request: Request, proceed: Proceed) -> Flow[Response]:
         """Take the request through as many attempts as it needs and may have."""
         options = options_of(request)
         active, testing = yield from retry_mode()
-        if self.budget is not None:
+        if self.budget is not None and passage_of(request) is None:
             self.budget.called(origin(request.url), (yield from now()))
             shared_of(request).counted = self.budget
         if self.attempts == 1 or not options.retry or not active:

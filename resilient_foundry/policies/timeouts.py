@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from resilient_foundry.call import IDLE, derive, options_of
+from resilient_foundry.call import IDLE, Passage, options_of, with_extensions
 from resilient_foundry.events import Attempt
 from resilient_foundry.flow import Flow, Proceed, Request, Response, history
 from resilient_foundry.policies._checks import number, seconds
@@ -49,9 +49,17 @@ class AttemptTimeout:
             seconds(f"AttemptTimeout.{name}", getattr(self, name))
         number("AttemptTimeout.growth", self.growth, at_least=1.0)
 
+    def take(self, call: Passage) -> None:
+        """The limits of the first attempt, which has nothing to outgrow."""
+        asked = call.request.extensions.get("timeout")
+        if not asked or asked == _UNSAID:
+            call.limits = {"connect": self.connect, "pool": self.pool, "write": self.write, "read": self.read}
+            call.idle = self.idle if self.idle is not None else self.read
+        else:
+            call.limits, call.idle = self._limits(asked, 1.0, elastic=False)
+
     def flow(self, request: Request, proceed: Proceed) -> Flow[Response]:
         """Send the attempt on with its limits written on it."""
-        limits = {"connect": self.connect, "pool": self.pool, "write": self.write, "read": self.read}
         asked: Mapping[str, float | None] = request.extensions.get("timeout") or {}
         if asked == _UNSAID:
             asked = {}
@@ -59,15 +67,22 @@ class AttemptTimeout:
         if self.growth > 1:
             ledger = yield from history()
             growth = self.growth ** sum(map(_waited_in_vain, ledger.attempts))
-            limits["read"] = _grown(limits["read"], growth)
+        limits, idle = self._limits(asked, growth, elastic=options_of(request).elastic)
+        more = {**request.extensions, "timeout": limits, IDLE: idle, GROWTH: growth}
+        return (yield from proceed(with_extensions(request, more)))
+
+    def _limits(
+        self, asked: Mapping[str, float | None], growth: float, *, elastic: bool
+    ) -> tuple[dict[str, float | None], float | None]:
+        """The limits of an attempt by phase, and that between two chunks."""
+        limits = {"connect": self.connect, "pool": self.pool, "write": self.write, "read": _grown(self.read, growth)}
         own_idle = _grown(self.idle if self.idle is not None else self.read, growth)
         asked_read = asked.get("read")
-        if options_of(request).elastic:
+        if elastic:
             asked_read = _grown(asked_read, growth)
         for phase, limit in {**asked, "read": asked_read}.items():
             limits[phase] = _shorter(limits.get(phase), limit)
-        more = {"timeout": limits, IDLE: _shorter(own_idle, asked_read), GROWTH: growth}
-        return (yield from proceed(derive(request, extensions=more)))
+        return limits, _shorter(own_idle, asked_read)
 
 
 def _waited_in_vain(attempt: Attempt) -> bool:
