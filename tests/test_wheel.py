@@ -51,15 +51,19 @@ def test_what_is_installed_works_away_from_the_checkout(tmp_path: Path) -> None:
     """One test, since building and installing is what takes its time; no network is needed for it."""
     wheel = built(tmp_path)
     packed = set(zipfile.ZipFile(wheel).namelist())
-    for folder, kind in (("contracts", "py"), ("cassettes", "yaml")):
-        files = {f"resilient_foundry/{file.relative_to(CHECKOUT)}" for file in CHECKOUT.glob(f"{folder}/**/*.{kind}")}
+    for home, folder, kind in (("", "contracts", "py"), ("", "cassettes", "yaml"), ("_bench/", "benchmarks", "py")):
+        package = f"resilient_foundry/{home}"
+        files = {f"{package}{file.relative_to(CHECKOUT)}" for file in CHECKOUT.glob(f"{folder}/**/*.{kind}")}
         assert files
-        assert {name for name in packed if name.startswith(f"resilient_foundry/{folder}/")} == files
+        assert {name for name in packed if name.startswith(f"{package}{folder}/")} == files
 
     commands, outside = environment_with(wheel), tmp_path / "outside"
     outside.mkdir()
     told = said(outside, commands / "resilient-foundry", "verify", "--tapes", "--only", "chat.")
     assert told.count("keeps every contract that it must") == 3
+
+    told = said(outside, commands / "resilient-foundry", "bench", "work_of_a_stack", "--quick")
+    assert "1 of 1 questions answered" in told
 
     pytest_ = (commands / "python", "-m", "pytest", "-q", "-p", "no:cacheprovider")
     with LocalRuntime(RESILIENCE) as runtime:

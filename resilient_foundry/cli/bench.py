@@ -1,7 +1,7 @@
 """`resilient-foundry bench`: the benchmarks, each a question, one after the other in processes of their own.
 
-They stand in the folder `benchmarks` of a checkout, and are installed within the package, in a folder that holds nothing
-else, so that it can be looked in for modules.
+They stand in the folder `benchmarks` of a checkout, and are installed within the package, in a folder that holds
+nothing else, so that it can be looked in for modules.
 """
 
 from __future__ import annotations
