@@ -75,7 +75,7 @@ class Accounts:
             account = self._of(origin, now)
             if self._left(account) < 1:
                 return False
-            account.repetitions[-1] += 1
+            account.repeat()
             return True
 
     def left(self, origin: str, now: float) -> float:
@@ -103,6 +103,10 @@ class Accounts:
         return self._lock
 
 
+_NONE: list[int] = []
+"""The repetitions of an origin that was never sent any, as most are not."""
+
+
 class _Account:
     """Calls and repetitions, a number for each tenth of the window, the latest last."""
 
@@ -111,7 +115,7 @@ class _Account:
     def __init__(self) -> None:
         self.bucket = 0
         self.calls = [0] * _BUCKETS
-        self.repetitions = [0] * _BUCKETS
+        self.repetitions = _NONE
 
     def turn_to(self, bucket: int) -> None:
         """Forget what is too old; a clock that went back changes nothing."""
@@ -119,4 +123,11 @@ class _Account:
         if past > 0:
             self.bucket = bucket
             self.calls = [*self.calls[past:], *[0] * past]
-            self.repetitions = [*self.repetitions[past:], *[0] * past]
+            if self.repetitions is not _NONE:
+                self.repetitions = [*self.repetitions[past:], *[0] * past]
+
+    def repeat(self) -> None:
+        """One more repetition."""
+        if self.repetitions is _NONE:
+            self.repetitions = [0] * _BUCKETS
+        self.repetitions[-1] += 1
