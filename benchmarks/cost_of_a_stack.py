@@ -24,7 +24,7 @@ from benchmarks.origin import apart, origin
 from benchmarks.peers import BREAKER, OPENAI, OTEL, PEERS, RETRIES, STAMINA, TOGETHER, TRACED, available, missing
 from benchmarks.question import Figures, Question
 from benchmarks.race import CONTROL, is_trusted, race, standings
-from benchmarks.sdk import BATCH, NO_SDK, SAMPLED_OUT, STATES, telemetry
+from benchmarks.sdk import BATCH, METRICS, NO_SDK, SAMPLED_OUT, STATES, telemetry
 from resilient_foundry import Stack, Tracing
 from resilient_foundry._extras import require
 
@@ -215,10 +215,15 @@ def _of_a_place(figures: Figures, place: str) -> str:
         f"| µs of a request, {place} | " + " | ".join(f"{library} {colour}" for library, colour in ways) + " |",
         "|---|" + "---:|" * len(ways),
     ]
-    for name in dict.fromkeys(cell["contender"] for cell in cells):
+    for name in _in_order(cells):
         row = {(cell["library"], cell["colour"]): _told(cell) for cell in cells if cell["contender"] == name}
         lines.append(f"| {name} | " + " | ".join(row.get(way, "") for way in ways) + " |")
     return "\n".join(lines)
+
+
+def _in_order(cells: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The contenders; asynchronous code, which comes first here, has all of them."""
+    return list(dict.fromkeys(cell["contender"] for cell in sorted(cells, key=lambda cell: str(cell["colour"]))))
 
 
 def _told(cell: Mapping[str, Any]) -> str:
@@ -230,18 +235,18 @@ def _told(cell: Mapping[str, Any]) -> str:
 
 def draw(figures: Figures, figure: Any, colours: Mapping[str, str]) -> None:
     """What each adds in memory, and what tracing makes of a request over loopback; httpx."""
-    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+    left, right = figure.subplots(1, 2, width_ratios=(5, 4))
     _bars(left, figures["cells"], "memory", lambda cell: float(cell["cpu"]["added"]["median"]))
-    left.set_xlabel("µs of processor time added to a request, in memory, httpx")
+    left.set_title("µs of processor time added to a request, in memory, httpx", loc="right")
     _bars(right, figures["cells"], "loopback", lambda cell: 100 * float(cell["cpu"]["ratio"]["median"]) - 100)
-    right.set_xlabel("% added to a request over loopback, httpx")
+    right.set_title("% added to one over loopback, httpx", loc="right")
     right.axvline(0, color=colours["line"], linewidth=1)
     left.legend()
 
 
 def _bars(axes: Any, cells: Sequence[Mapping[str, Any]], place: str, length: Callable[[Any], float]) -> None:
     shown = [cell for cell in cells if cell["place"] == place and cell["library"] == "httpx"]
-    rows = [name for name in dict.fromkeys(cell["contender"] for cell in shown) if name not in {BARE, CONTROL}]
+    rows = [name for name in _in_order(shown) if name not in {BARE, CONTROL} and not name.endswith(METRICS)]
     for number, colour in enumerate(("sync", "async")):
         bars = [
             (rows.index(cell["contender"]) + 0.4 * (number - 0.5), length(cell))
@@ -338,7 +343,7 @@ def _asynchronous(client: Any, call: Callable[[], Any], requests: int) -> Genera
             runner.run(client.aclose())
 
 
-QUESTION = Question("cost_of_a_stack", "What does a stack add to a request?", measure, answer, table, draw, (13.0, 9.0))
+QUESTION = Question("cost_of_a_stack", "What does a stack add to a request?", measure, answer, table, draw, (14.0, 9.0))
 
 if __name__ == "__main__":
     QUESTION.main()

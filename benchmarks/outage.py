@@ -45,9 +45,11 @@ _BIN = 0.25
 _WINDOW = 0.5
 _WELL = 0.95
 """The share of calls that must be answered well for the calls to have recovered."""
+_LATEST = 0.1
+"""Seconds that a call may go out late for its history to be trusted."""
 _GRACE = 5.0
 """Seconds after the last call was made, after which whoever still waits has waited in vain."""
-_SIDE_BY_SIDE = 3
+_SIDE_BY_SIDE = 2
 _GOOD, _SOON, _LATE = "good", "failed at once", "failed late"
 
 
@@ -115,7 +117,7 @@ def measure(quick: bool) -> Figures:
 def measured(contenders: Sequence[str], troubles: Sequence[str], plan: Plan) -> Figures:
     """Each in a process of its own, with a server of its own; some of them side by side."""
     there = [name for name in contenders if _can_be_had(name)]
-    cells = [f"{trouble}: {name}" for trouble in troubles for name in there]
+    cells = [f"{trouble}: {name}" for name in there for trouble in troubles]  # side by side: one that is easy on us
     with (
         apart(),
         isolated(partial(contender, plan), cells) as turns,
@@ -123,6 +125,7 @@ def measured(contenders: Sequence[str], troubles: Sequence[str], plan: Plan) -> 
     ):
         begun = [side_by_side.submit(turns[cell]) for cell in cells]
         found = [one.result() for one in begun]
+    found.sort(key=lambda one: list(troubles).index(one["trouble"]))
     return {"plan": asdict(plan), "histories": found, "left_out": missing()}
 
 
@@ -139,7 +142,9 @@ class History:
     arrivals: list[float]
     """Seconds from the start."""
     calls: list[tuple[float, float, bool]] = field(default_factory=list[tuple[float, float, bool]])
-    """(when it was made, how many seconds it took, whether its answer was good)."""
+    """(when it was to be made, how many seconds later it ended, whether its answer was good)."""
+    late: float = 0.0
+    """The most seconds that a call went out later than it was to be made: the load that was meant was not made."""
 
 
 def told(history: History, plan: Plan) -> Figures:
@@ -166,6 +171,7 @@ def told(history: History, plan: Plan) -> Figures:
         "good_in_trouble": _share(in_trouble),
         "good_after": _share([call for call in history.calls if call[0] >= plan.over]),
         "recovered": _recovered(answers, plan),
+        "late": history.late,
     }
 
 
@@ -219,6 +225,7 @@ async def _history(server: Origin, name: str, trouble: str, plan: Plan) -> Histo
         for number in range(round(plan.rate * plan.end)):
             moment = number / plan.rate
             await asyncio.sleep(max(0.0, began + moment - time.monotonic()))
+            history.late = max(history.late, time.monotonic() - began - moment)
             task = asyncio.create_task(_one(call, server.url, history, began, moment))
             calls.add(task)
             task.add_done_callback(calls.discard)
@@ -321,6 +328,9 @@ def table(figures: Figures) -> str:
             if one["trouble"] == trouble
         ]
         parts.append("\n".join(lines))
+    late = [f"{one['contender']} ({one['trouble']})" for one in figures["histories"] if one["late"] > _LATEST]
+    if late:
+        parts.append(f"Not to be trusted, since the machine was too busy to make its calls in time: {', '.join(late)}.")
     if figures["left_out"]:
         parts.append(f"Left out, since they are not installed: {', '.join(figures['left_out'])}.")
     return "\n\n".join(parts)
@@ -357,8 +367,9 @@ def _panel(axes: Any, one: Mapping[str, Any], plan: Plan, colours: Mapping[str, 
     axes.stackplot(moments, stacked, labels=list(_COLOURS), colors=list(_COLOURS.values()), alpha=0.75, step="post")
     requests = [count / one["bin"] for count in one["arrivals"]]
     axes.step(moments, requests, where="post", color=colours["text"], linewidth=1.2, label="requests at the server")
-    axes.axvspan(plan.healthy, plan.over, color=colours["line"], alpha=0.35, linewidth=0)
+    axes.axvspan(plan.healthy, plan.over, color=colours["line"], alpha=0.5, linewidth=0, zorder=0)
     axes.margins(x=0)
+    axes.set_ylim(0, 4 * plan.rate)
 
 
 QUESTION = Question(

@@ -24,7 +24,7 @@ Calling = Callable[[Any, str, Any], Callable[[str], Any]]
 
 RETRIES = "retries"
 BREAKER = "breaker"
-OTEL = "OpenTelemetry's instrumentation"
+OTEL = "OpenTelemetry's"
 TOGETHER = "retries + breaker"
 TRACED = "retries + breaker + OpenTelemetry's"
 STAMINA = "@stamina.retry"
