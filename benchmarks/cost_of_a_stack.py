@@ -221,6 +221,26 @@ def _of_a_place(figures: Figures, place: str) -> str:
     return "\n".join(lines)
 
 
+def tracing(figures: Figures) -> str:
+    """What tracing by itself adds, ours and OpenTelemetry's; synchronous, over httpx in memory."""
+    added = {
+        cell["contender"]: float(cell["cpu"]["added"]["median"])
+        for cell in figures["cells"]
+        if (cell["place"], cell["library"], cell["colour"]) == ("memory", "httpx", "sync")
+    }
+    added[f"{TRACING}, {NO_SDK}"] = added[TRACING]
+    lines = [f"| µs of processor time | {' | '.join(STATES)} |", "|---|" + "---:|" * len(STATES)]
+    for words, name, without in (
+        ("`Tracing`, the span of a call that is one attempt", TRACING, EMPTY),
+        ("`Tracing` around five policies, the spans of a call and its attempt", FIVE_TRACED, FIVE),
+        ("OpenTelemetry's instrumentation, one span", OTEL, BARE),
+    ):
+        cells = [added.get(f"{name}, {state}") for state in STATES]
+        told = ["" if cell is None else f"{cell - added[without]:.1f}" for cell in cells]
+        lines.append(f"| {words} | {' | '.join(told)} |")
+    return "\n".join(lines)
+
+
 def _in_order(cells: Iterable[Mapping[str, Any]]) -> list[str]:
     """The contenders; asynchronous code, which comes first here, has all of them."""
     return list(dict.fromkeys(cell["contender"] for cell in sorted(cells, key=lambda cell: str(cell["colour"]))))

@@ -10,21 +10,23 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.contenders import FIVE, contenders
+from benchmarks.contenders import EMPTY, FIVE, contenders
 from benchmarks.cost_of_a_stack import (
     BARE,
     FIVE_TRACED,
     GOALS,
     PLACES,
+    TRACING,
     WAYS,
     answer,
     contender,
     names,
     table,
+    tracing,
 )
 from benchmarks.isolated import isolated
 from benchmarks.origin import Origin, origin
-from benchmarks.peers import PEERS, TRACED, available, missing
+from benchmarks.peers import OTEL, PEERS, TRACED, available, missing
 from benchmarks.question import Figures
 from benchmarks.race import CONTROL
 from benchmarks.sdk import BATCH, NO_SDK, SAMPLED_OUT, STATES
@@ -124,6 +126,27 @@ def test_the_table_has_a_row_for_each_contender_of_each_place() -> None:
     assert "| bare client | 50 | 50 |" in rows
     assert f"| {FIVE} | +11.0 (1.06 x) | +11.0 (1.06 x) |" in rows
     assert "| with Tracing, over loopback, no SDK | 1.050 x | 1.060 x | no | not measured | 1.060 x |" in rows
+
+
+def test_what_tracing_adds_is_told_without_the_stack_that_it_stands_in() -> None:
+    """A cell is empty where an SDK in that state was not measured."""
+    figures = found(added=11.0, ratio=1.06)
+    for name, added in ((EMPTY, 3.0), (TRACING, 5.0), (f"{TRACING}, {BATCH}", 40.0), (f"{OTEL}, {BATCH}", 90.0)):
+        figures["cells"].append(
+            {
+                "place": "memory",
+                "library": "httpx",
+                "colour": "sync",
+                "contender": name,
+                "cpu": {"added": {"median": added}},
+            }
+        )
+    figures["cells"][0]["cpu"]["added"]["median"] = 0.0  # the bare client's
+    assert tracing(figures).splitlines()[2:] == [
+        "| `Tracing`, the span of a call that is one attempt | 2.0 |  | 37.0 |  |",
+        "| `Tracing` around five policies, the spans of a call and its attempt |  |  |  |  |",
+        "| OpenTelemetry's instrumentation, one span |  |  | 90.0 |  |",
+    ]
 
 
 def found(*, added: float, ratio: float) -> Figures:
