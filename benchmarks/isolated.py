@@ -104,8 +104,7 @@ def _booth(context: Any, make: Make[T], name: str) -> Generator[_Booth[T]]:
 
 def _serve(make: Make[Any], name: str, pipe: Any) -> None:
     with make(name) as turn:
-        gc.collect()
-        gc.freeze()  # what stays is not looked at again; what calls leave behind is, as in real life
+        gc.freeze()  # what there is by now is not looked at again; what calls leave behind is, as in real life
         with contextlib.suppress(EOFError, BrokenPipeError):  # nobody wants any more
             pipe.send(None)
             while True:
