@@ -28,6 +28,7 @@ from resilient_foundry.cli import record as recording
 from resilient_foundry.cli import replay as replaying
 from resilient_foundry.cli import serve as serving
 from resilient_foundry.cli import trace as tracing
+from resilient_foundry.cli import tune as tuning
 from resilient_foundry.cli import verify as verifying
 from resilient_foundry.cli.output import complain
 from resilient_foundry.cli.telemetry import OTLP
@@ -38,6 +39,7 @@ from resilient_foundry.foundry.settings import LOG_LEVEL, log_level
 from resilient_foundry.harness.runtimes import RuntimeNotInstalledError
 from resilient_foundry.harness.subject import UnreachableError
 from resilient_foundry.traces.jaeger import JaegerError
+from resilient_foundry.tuning.tune import Limits
 
 app = typer.Typer(
     help="Resilient HTTP for Foundry Local: see it survive, talk to it, look after it.",
@@ -372,6 +374,61 @@ def bench(
 ) -> None:
     """Measure what resilience costs and gives on this machine, against servers of its own on loopback."""
     raise typer.Exit(benchmarking.run(names or (), quick=quick, out=out, listed=listed, as_json=json))
+
+
+@app.command()
+def tune(
+    url: Annotated[str, typer.Argument(metavar="URL", help="A server of this machine.")],
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", metavar="ID", help="Ask this model for a chat of one token, each time."),
+    ] = None,
+    path: Annotated[str | None, typer.Option(metavar="PATH", help="What is asked for, else that of the URL.")] = None,
+    method: Annotated[str | None, typer.Option(metavar="METHOD", help="Else GET, and POST of a body.")] = None,
+    body: Annotated[str | None, typer.Option(metavar="JSON", help="A small body, the same each time.")] = None,
+    library: Annotated[str, typer.Option(metavar="NAME", help="httpx or httpx2.")] = "httpx",
+    requests: Annotated[
+        int, typer.Option(metavar="N", help="Send no more than so many.", min=100, max=tuning.MOST_REQUESTS)
+    ] = 30_000,
+    seconds: Annotated[
+        float, typer.Option(metavar="SECONDS", help="Take no longer.", min=1.0, max=tuning.MOST_SECONDS)
+    ] = 120.0,
+    callers: Annotated[
+        int, typer.Option(metavar="N", help="So many of yours ask at once.", min=1, max=tuning.MOST_CALLERS)
+    ] = 32,
+    p95: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="95 of 100 answers are to take no longer.", min=0.0)
+    ] = None,
+    header: Annotated[
+        list[str] | None, typer.Option(metavar="'NAME: VALUE'", help="Sent, and shown nowhere; may be repeated.")
+    ] = None,
+    header_from: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VARIABLE", help="A header whose value is in a variable; may be repeated."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write what was measured there, as JSON.")] = None,
+    *,
+    load_this_server: Annotated[
+        bool, typer.Option("--load-this-server", help="The address is not of this machine, and yours to load.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Measure a server, and say which pool, limit and timeouts suit it; exit 3 if there is no clear winner."""
+    asked = tuning.Asked(
+        url=url,
+        allowed=Limits(requests=requests, seconds=seconds, callers=callers, p95=p95),
+        path=path,
+        method=method,
+        body=body,
+        model=model,
+        library=library,
+        headers=header or (),
+        header_from=header_from or (),
+        load_this_server=load_this_server,
+        out=out,
+        as_json=json,
+    )
+    raise typer.Exit(tuning.run(asked))
 
 
 def run() -> int:

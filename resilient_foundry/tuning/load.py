@@ -27,6 +27,8 @@ class Load:
     seconds: float = 0.0
     cpu: float = 0.0
     """Seconds of processor time of this process."""
+    ended: list[float] = field(default_factory=list[float])
+    """When each good answer was there, counted from the beginning of the load."""
 
     @property
     def asked(self) -> int:
@@ -44,17 +46,26 @@ class Load:
         return self.cpu / self.asked if self.asked else 0.0
 
 
-async def closed(call: Call, *, callers: int, seconds: float, calls: int | None = None) -> Load:
-    """So many callers, each asking again once it has its answer; at most `calls` in all, none begun after `seconds`."""
+def _never() -> bool:
+    return False
+
+
+async def closed(
+    call: Call, *, callers: int, seconds: float, calls: int | None = None, enough: Callable[[], bool] = _never
+) -> Load:
+    """So many callers, each asking again once it has its answer; at most `calls` in all, none begun after `seconds`.
+
+    Nor is one begun once `enough` says so.
+    """
     load = Load()
     left = [calls if calls is not None else -1]
     began, cpu = time.perf_counter(), time.process_time()
     until = began + seconds
 
     async def ask() -> None:
-        while left[0] and time.perf_counter() < until:
+        while left[0] and time.perf_counter() < until and not enough():
             left[0] -= 1
-            await _timed(call, load, time.perf_counter())
+            await _timed(call, load, time.perf_counter(), began)
 
     async with asyncio.TaskGroup() as tasks:
         for _ in range(callers):
@@ -63,10 +74,13 @@ async def closed(call: Call, *, callers: int, seconds: float, calls: int | None 
     return load
 
 
-async def opened(call: Call, *, rate: float, seconds: float, most: int = 10_000) -> Load:
+async def opened(
+    call: Call, *, rate: float, seconds: float, most: int = 10_000, enough: Callable[[], bool] = _never
+) -> Load:
     """`rate` calls a second at even intervals, each measured from the moment at which it was meant to go out.
 
-    Of calls under way there are at most `most`: what would be more counts as an error, `TooManyUnderWay`.
+    Of calls under way there are at most `most`: what would be more counts as an error, `TooManyUnderWay`. None is begun
+    once `enough` says so.
     """
     load = Load()
     began, cpu = time.perf_counter(), time.process_time()
@@ -78,10 +92,12 @@ async def opened(call: Call, *, rate: float, seconds: float, most: int = 10_000)
             await asyncio.sleep(ahead)
         elif not number % 50:
             await asyncio.sleep(0)  # who is late all the time lets the others run, too
+        if enough():
+            break
         if len(under_way) >= most:
             load.errors["TooManyUnderWay"] += 1
             continue
-        task = asyncio.create_task(_timed(call, load, moment))
+        task = asyncio.create_task(_timed(call, load, moment, began))
         under_way.add(task)
         task.add_done_callback(under_way.discard)
     while under_way:
@@ -90,10 +106,12 @@ async def opened(call: Call, *, rate: float, seconds: float, most: int = 10_000)
     return load
 
 
-async def _timed(call: Call, load: Load, since: float) -> None:
+async def _timed(call: Call, load: Load, since: float, began: float) -> None:
     try:
         await call()
     except Exception as error:  # noqa: BLE001 - what callers meet is what is measured
         load.errors[type(error).__name__] += 1
     else:
-        load.latencies.append(time.perf_counter() - since)
+        now = time.perf_counter()
+        load.latencies.append(now - since)
+        load.ended.append(now - began)
