@@ -9,7 +9,8 @@ there is more than one; `client_cores()` are the others. Its end is that of the 
 
     /            a plain answer
     /events      a small chat, all its events at once
-    /events/N    N events of 220 bytes, as fast as they are read; /events/N/MS with so many milliseconds between two
+    /events/N    N events of 220 bytes, as fast as they are read; /events/N/MS with so many milliseconds between two;
+                 with the last comes the end of a chat: an event that says why it stopped, and [DONE]
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ _CHUNK = (
     b'data: {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1700000000, "model": "builtin", '
     b'"choices": [{"index": 0, "delta": {"role": "assistant", "content": "word%d "}, "finish_reason": null}]}\n\n'
 )
+_END = b"".join(EVENTS[-2:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,14 +306,16 @@ class _Answering(asyncio.Protocol):
             self._write(_HEAD % (200, b"OK", b"text/event-stream", sum(map(len, EVENTS)), b"") + b"".join(EVENTS))
             return
         number, gap = int(told[0]), float(told[1]) / 1000 if told[1:] else 0.0
-        size = sum(len(_CHUNK % of) for of in range(number))
+        end = _END if number else b""
+        size = sum(len(_CHUNK % of) for of in range(number)) + len(end)
         self._write(_HEAD % (200, b"OK", b"text/event-stream", size, b""))
         batch = 1 if gap else 64
         for begin in range(0, number, batch):
             if gap and begin:
                 await asyncio.sleep(gap)
             await self._may_write.wait()
-            self._write(b"".join(_CHUNK % of for of in range(begin, min(begin + batch, number))))
+            last = min(begin + batch, number)
+            self._write(b"".join(_CHUNK % of for of in range(begin, last)) + (end if last == number else b""))
 
     def _write(self, data: bytes) -> None:
         if isinstance(self._transport, asyncio.WriteTransport) and not self._transport.is_closing():
