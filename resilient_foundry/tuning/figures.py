@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -46,3 +47,18 @@ def estimate(figures: Sequence[float], *, of: Callable[[Sequence[float]], float]
     seen = sorted(of(chance.choices(figures, k=len(figures))) for _ in range(_RESAMPLES))
     edge = round((1 - _SHARE) / 2 * _RESAMPLES)
     return Estimate(of(figures), seen[edge], seen[-1 - edge])
+
+
+def estimated_quantile(figures: Sequence[float], share: float) -> Estimate:
+    """A quantile, and the figures between which that of everything lies in 95 of 100 cases; nan of no figures.
+
+    By ranks, n p +- 1.96 sqrt(n p (1 - p)), so nothing is supposed of how the figures are spread (Conover 1999, 3.2);
+    figures that hang on each other make it a little too narrow.
+    """
+    if not figures:
+        return Estimate(math.nan, math.nan, math.nan)
+    ordered, middle = sorted(figures), len(figures) * share
+    edge = 1.96 * math.sqrt(len(figures) * share * (1 - share))
+    low, high = math.floor(middle - edge), math.ceil(middle + edge)
+    at = [max(1, min(rank, len(ordered))) - 1 for rank in (low, high)]
+    return Estimate(quantile(ordered, share), ordered[at[0]], ordered[at[1]])

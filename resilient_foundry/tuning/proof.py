@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from resilient_foundry.tuning.figures import Estimate
+
 REACHED = 0.95
 """The share of the best throughput that a recommendation must have."""
 SLOWER = 1.1
@@ -26,9 +28,9 @@ class Contender:
     rates: tuple[float, ...]
     """Answers a second in each round, of callers that ask again at once."""
     p50: float
-    p99: float
+    p99: Estimate
     """Of callers that ask again at once, the wait for a place included."""
-    open_p99: float
+    open_p99: Estimate
     """Of calls at fixed moments, from the moment at which each was meant to go out."""
     answers: int
     connects: int
@@ -51,7 +53,8 @@ def objections(recommended: Contender, others: Sequence[Contender]) -> list[str]
     """What speaks against the recommendation, in a sentence each; nothing if it is proved.
 
     It is compared with all others by throughput, round by round, and by both p99 with those whose throughput is within
-    5 % of the best.
+    5 % of the best. A p99 speaks against it that is more than a tenth less, and outside of the interval of its own: of
+    four others one has the best by chance.
     """
     against: list[str] = []
     best = max([recommended, *others], key=lambda each: each.rate)
@@ -63,10 +66,12 @@ def objections(recommended: Contender, others: Sequence[Contender]) -> list[str]
         ("callers that ask again at once", recommended.p99, {each.name: each.p99 for each in equals}),
         ("calls at fixed moments", recommended.open_p99, {each.name: each.open_p99 for each in equals}),
     ):
-        quickest = min(its, key=its.__getitem__, default=None)
-        if quickest is not None and mine > SLOWER * its[quickest]:
+        quicker = {name: it for name, it in its.items() if mine.median > SLOWER * it.median and mine.low > it.median}
+        quickest = min(quicker, key=lambda name: quicker[name].median, default=None)
+        if quickest is not None:
             against.append(
-                f"{quickest} has a better p99 for {what}: {its[quickest] * 1000:.3g} ms against {mine * 1000:.3g} ms"
+                f"{quickest} has a better p99 for {what}: "
+                f"{quicker[quickest].median * 1000:.3g} ms against {mine.median * 1000:.3g} ms"
             )
     if recommended.reuse < REUSE:
         against.append(

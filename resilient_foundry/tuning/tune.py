@@ -1,7 +1,7 @@
 """Measure a server, find out what to set, and prove it against what one has without: within a budget.
 
-Some two fifths of the time go to how many calls at once are worth it, up to a sixth to how long the server keeps
-unused connections, and the rest to the proof.
+A third of the time goes to how many calls at once are worth it, up to an eighth to how long the server keeps unused
+connections, and the rest to the proof.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TypeVar
 from resilient_foundry.tuning.advice import SAFE_IDLE, Advice, advise, caution, keepalive_expiry
 from resilient_foundry.tuning.calls import OVER, Budget, Seen, Service, Way, calling
 from resilient_foundry.tuning.capacity import LIMITS, Knee, Scaling, Step, fit, is_flat, knee, little, rates
-from resilient_foundry.tuning.figures import quantile
+from resilient_foundry.tuning.figures import estimated_quantile, quantile
 from resilient_foundry.tuning.idle import Idle, idle_limit, stale
 from resilient_foundry.tuning.load import Call, Load, closed, opened
 from resilient_foundry.tuning.proof import Contender, objections
@@ -27,8 +27,8 @@ T = TypeVar("T")
 RECOMMENDED = "recommended"
 DEFAULT = "library default"
 UNLIMITED = "unlimited"
-_FOR_CAPACITY = 0.4
-_FOR_IDLE = 0.15
+_FOR_CAPACITY = 0.35
+_FOR_IDLE = 0.12
 _PASSES = 3
 _ROUNDS = 3
 """As many as fit are made; so many are meant to."""
@@ -320,8 +320,8 @@ def _contender(name: str, limit: int | None, turns: Sequence[_Turn]) -> Contende
         limit=limit,
         rates=tuple(turn.rate for turn in turns),
         p50=quantile(latencies, 0.5),
-        p99=quantile(latencies, 0.99),
-        open_p99=quantile([took for turn in turns for took in turn.fixed.latencies], 0.99),
+        p99=estimated_quantile(latencies, 0.99),
+        open_p99=estimated_quantile([took for turn in turns for took in turn.fixed.latencies], 0.99),
         answers=len(latencies) + sum(len(turn.fixed.latencies) for turn in turns),
         connects=sum(turn.connects for turn in turns),
         errors=errors,
