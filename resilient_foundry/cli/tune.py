@@ -153,13 +153,12 @@ def _program(found: Tuning, service: Service) -> str | None:
 
 def _document(found: Tuning, service: Service, text: str | None) -> dict[str, Any]:
     """What was measured, for programs; nothing of headers and bodies."""
-    versions = {name: metadata.version(name) for name in ("resilient-foundry", service.library)}
     scaling = found.scaling
     return {
         "url": service.url,
         "path": _shown(service.path),
         "method": service.method,
-        "versions": versions,
+        "library": f"{service.library} {metadata.version(service.library)}",
         "recommended": None if found.advice is None else asdict(found.advice),
         "objections": list(found.objections),
         "cautions": list(found.cautions),
@@ -213,7 +212,7 @@ def sentence(found: Tuning) -> str:
     kept = "not seen to close one" if closed is None else f"closes them after {closed:.3g} s"
     return (
         f"{advice.limit} at once, and {advice.limit} connections, each kept unused for {advice.keepalive_expiry:g} s "
-        f"(the server {kept}): {mine.rate:.4g} answers a second, p99 {mine.open_p99 * 1000:.3g} ms at 80 % of that, "
+        f"(the server {kept}): {mine.rate:.4g} answers a second, p99 {mine.open_p99.median * 1000:.3g} ms at 80 % of that, "
         f"{mine.reuse:.1%} over connections that were open; {share.median:.0%} of the best throughput, and with 95 % "
         f"certainty at least {share.low:.0%}."
     )
@@ -246,7 +245,7 @@ def _contenders(found: Tuning) -> Table:
         table.add_row(
             name,
             f"{each.rate:.4g}",
-            *(f"{took * 1000:.3g}" for took in (each.p50, each.p99, each.open_p99)),
+            *(f"{took * 1000:.3g}" for took in (each.p50, each.p99.median, each.open_p99.median)),
             f"{each.reuse:.3f}",
             str(sum(each.errors.values())),
         )

@@ -13,7 +13,9 @@ def test_loopback_is_ones_own(ip: str) -> None:
     assert is_own(ip)
 
 
-@pytest.mark.parametrize("ip", ["192.0.2.1", "10.255.255.254", "8.8.8.8", "fe80::1%lo", "2001:db8::1", "0.0.0.0", "224.0.0.1"])
+@pytest.mark.parametrize(
+    "ip", ["192.0.2.1", "10.255.255.254", "8.8.8.8", "fe80::1%lo", "2001:db8::1", "0.0.0.0", "224.0.0.1"]
+)
 def test_an_address_that_this_machine_does_not_have_is_not(ip: str) -> None:
     """A private address may be a neighbour's; one that is public, or for many, is never meant."""
     assert not is_own(ip)
@@ -54,7 +56,10 @@ def test_what_is_judged_is_what_is_loaded(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_who_says_so_may_load_another_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(address, "is_own", lambda _ip: False)
+    def never(_: str) -> bool:
+        return False
+
+    monkeypatch.setattr(address, "is_own", never)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         found = find(f"http://127.0.0.1:{listening.getsockname()[1]}", allow_any=True)
     assert not found.is_own

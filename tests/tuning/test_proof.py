@@ -6,7 +6,6 @@ from resilient_foundry.tuning.figures import Estimate, estimated_quantile
 from resilient_foundry.tuning.proof import Contender, objections
 
 
-
 def around(middle: float) -> Estimate:
     """A p99 that is known to a twentieth."""
     return Estimate(middle, 0.95 * middle, 1.05 * middle)
@@ -59,9 +58,7 @@ def test_the_p99_of_who_gets_less_done_says_nothing() -> None:
 
 
 def test_connections_that_are_not_kept_speak_against_it() -> None:
-    assert objections(replace(MINE, connects=11), []) == [
-        "connections are not kept: 11 were opened for 1000 answers"
-    ]
+    assert objections(replace(MINE, connects=11), []) == ["connections are not kept: 11 were opened for 1000 answers"]
     assert objections(replace(MINE, connects=10), []) == []
 
 
