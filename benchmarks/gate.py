@@ -89,8 +89,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"wrote {WRITTEN.name}")
         return 0
     all_judged = [judged for match in matches() for judged in judge(match, written.get(HERE, {}))]
+    widest = max(len(one.of) for one in all_judged)
     for one in all_judged:
-        print(f"{one.of:<58} {one.seen!s:<24} {one.said}")
+        print(f"{one.of:<{widest}}  {one.seen!s:<24} {one.said}")
     failed = [one.of for one in all_judged if one.has_failed]
     print(f"{len(all_judged)} ratios in {time.monotonic() - began:.0f} s; {len(failed)} have become worse")
     if failed:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from benchmarks import cost_of_a_stack, cost_of_an_import, refusals, work_of_a_stack
+from benchmarks import cost_of_a_stack, cost_of_an_import, refusals, scale, work_of_a_stack
 from benchmarks.contenders import FIVE
 from benchmarks.question import Figures
 
@@ -67,6 +67,16 @@ def _import(figures: Figures) -> Seen:
     return f"{took:.1f} ms", took <= cost_of_an_import.GOAL_OF_THE_IMPORT
 
 
+def _cost_of_many(figures: Figures) -> Seen:
+    times = float(figures["costs"]["origins"]["by_number"][-1]["times"]["median"])
+    return f"{times:.2f} x", times <= scale.GOAL_OF_THE_COST
+
+
+def _weight_of_an_origin(figures: Figures) -> Seen:
+    weight = float(figures["weights"][scale.STANDARD])
+    return f"{weight:,.0f} bytes", weight <= scale.GOAL_OF_THE_WEIGHT
+
+
 _BEFORE = ("+70 µs", "+66 µs", "1.18 to 1.30 x", "1.23 to 1.35 x", "1.32 to 1.52 x")
 GOALS: tuple[Goal, ...] = (
     *(_of_a_stack(goal, before) for goal, before in zip(cost_of_a_stack.GOALS, _BEFORE, strict=True)),
@@ -95,5 +105,18 @@ GOALS: tuple[Goal, ...] = (
         f"at most {cost_of_an_import.GOAL_OF_THE_IMPORT:.0f} ms",
         _import,
         "openai 385 ms",
+    ),
+    Goal(
+        "scale",
+        "what is added with 10,000 origins, against one",
+        f"at most {scale.GOAL_OF_THE_COST} x",
+        _cost_of_many,
+    ),
+    Goal(
+        "scale",
+        "memory for an origin",
+        f"at most {scale.GOAL_OF_THE_WEIGHT:,.0f} bytes",
+        _weight_of_an_origin,
+        "0.7 to 1.8 kB of pybreaker",
     ),
 )
