@@ -46,7 +46,7 @@ _WINDOW = 0.5
 _WELL = 0.95
 """The share of calls that must be answered well for the calls to have recovered."""
 _LATEST = 0.1
-"""Seconds that a call may go out late for its history to be trusted."""
+"""Seconds that one call of a hundred may go out late: else the load that was meant was not made."""
 _GRACE = 5.0
 """Seconds after the last call was made, after which whoever still waits has waited in vain."""
 _SIDE_BY_SIDE = 2
@@ -143,8 +143,8 @@ class History:
     """Seconds from the start."""
     calls: list[tuple[float, float, bool]] = field(default_factory=list[tuple[float, float, bool]])
     """(when it was to be made, how many seconds later it ended, whether its answer was good)."""
-    late: float = 0.0
-    """The most seconds that a call went out later than it was to be made: the load that was meant was not made."""
+    late: list[float] = field(default_factory=list[float])
+    """How many seconds later than it was to be made each call went out."""
 
 
 def told(history: History, plan: Plan) -> Figures:
@@ -171,7 +171,7 @@ def told(history: History, plan: Plan) -> Figures:
         "good_in_trouble": _share(in_trouble),
         "good_after": _share([call for call in history.calls if call[0] >= plan.over]),
         "recovered": _recovered(answers, plan),
-        "late": history.late,
+        "late": quantile(history.late, 0.99) if history.late else 0.0,
     }
 
 
@@ -225,7 +225,7 @@ async def _history(server: Origin, name: str, trouble: str, plan: Plan) -> Histo
         for number in range(round(plan.rate * plan.end)):
             moment = number / plan.rate
             await asyncio.sleep(max(0.0, began + moment - time.monotonic()))
-            history.late = max(history.late, time.monotonic() - began - moment)
+            history.late.append(time.monotonic() - began - moment)
             task = asyncio.create_task(_one(call, server.url, history, began, moment))
             calls.add(task)
             task.add_done_callback(calls.discard)
