@@ -110,14 +110,14 @@ async def _one(service: Service, advice: Advice, effort: Effort) -> tuple[float,
 
 def _share(kind: Mapping[str, Any]) -> float:
     """The throughput of the recommendation to the best of the sweep."""
-    return _mine(kind)["rate"] / max(each["rate"] for each in kind["sweep"])
+    return float(_mine(kind)["rate"] / max(each["rate"] for each in kind["sweep"]))
 
 
 def _slower(kind: Mapping[str, Any]) -> float:
     """Its p99 to the best of those that have nearly the best throughput."""
     best = max(each["rate"] for each in kind["sweep"])
     equals = [each["p99"]["median"] for each in kind["sweep"] if each["rate"] >= THROUGHPUT * best]
-    return _mine(kind)["p99"]["median"] / min(equals)
+    return float(_mine(kind)["p99"]["median"] / min(equals))
 
 
 def _mine(kind: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -209,10 +209,10 @@ def sentence(found: Tuning) -> str:
         return "no clear winner: nothing is recommended, because"
     share = found.knee.shares[advice.limit]
     closed = found.idle.closed_after
-    kept = "not seen to close one" if closed is None else f"closes them after {closed:.3g} s"
+    kept = "the server was not seen to close one" if closed is None else f"the server closes them after {closed:.3g} s"
     return (
         f"{advice.limit} at once, and {advice.limit} connections, each kept unused for {advice.keepalive_expiry:g} s "
-        f"(the server {kept}): {mine.rate:.4g} answers a second, p99 {mine.open_p99.median * 1000:.3g} ms at 80 % of that, "
+        f"({kept}): {mine.rate:.4g} answers a second, p99 {mine.open_p99.median * 1000:.3g} ms at 80 % of that, "
         f"{mine.reuse:.1%} over connections that were open; {share.median:.0%} of the best throughput, and with 95 % "
         f"certainty at least {share.low:.0%}."
     )
