@@ -37,10 +37,13 @@ def on_first_use(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str]
     """The `__getattr__` and `__dir__` of a package (PEP 562) whose names are imported when somebody asks for them.
 
     `homes` says in which module of the package each name is defined. A name is looked up once; then it is an attribute
-    like any other.
+    like any other. So are those modules, as they would be if the package imported them.
     """
+    modules = {home.partition(".")[0] for home in homes.values()}
 
     def find(name: str) -> object:
+        if name in modules:
+            return importlib.import_module(f"{package}.{name}")
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}", name=name, obj=sys.modules[package])
         value: object = getattr(importlib.import_module(f"{package}.{homes[name]}"), name)

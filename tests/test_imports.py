@@ -46,3 +46,9 @@ def test_importing_every_public_name_imports_no_optional_package() -> None:
 
 def test_importing_every_public_name_imports_no_event_loop_library_but_anyio() -> None:
     assert "trio" not in modules_after(f"from resilient_foundry import *; {EVERY_NAME}")
+
+
+def test_a_module_of_the_package_is_there_once_the_package_is() -> None:
+    """Type checkers say so, because they see what is imported on first use."""
+    statement = "import resilient_foundry; resilient_foundry.foundry.FoundryError; resilient_foundry.errors.StackError"
+    assert "resilient_foundry.foundry.errors" in modules_after(statement)
