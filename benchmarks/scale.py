@@ -440,7 +440,7 @@ def draw(figures: Figures, figure: Any, colours: Mapping[str, str]) -> None:
     left.set_xscale("log")
     left.set_ylim(bottom=0)
     left.set_xlabel("how many")
-    left.set_ylabel(f"µs that {STANDARD} adds to a call; dashed: to reach")
+    left.set_ylabel("µs added to a call; dashed: to reach")
     left.legend()
     names = list(figures["weights"])
     right.barh(range(len(names)), [figures["weights"][name] for name in names], 0.7)
