@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from benchmarks import cost_of_a_stack, cost_of_an_import, refusals, scale, work_of_a_stack
+from benchmarks import cost_of_a_stack, cost_of_an_import, refusals, scale, tune_against_the_sweep, work_of_a_stack
 from benchmarks.contenders import FIVE
 from benchmarks.question import Figures
 
@@ -72,6 +72,12 @@ def _cost_of_many(figures: Figures) -> Seen:
     return f"{times:.2f} x", times <= scale.GOAL_OF_THE_COST
 
 
+def _tune(figures: Figures) -> Seen:
+    named = [kind for kind in figures["kinds"] if kind["recommended"] is not None]
+    right = sum(map(tune_against_the_sweep.is_right, named))
+    return f"{right} of {len(named)}", right == len(named)
+
+
 def _weight_of_an_origin(figures: Figures) -> Seen:
     weight = float(figures["weights"][scale.STANDARD])
     return f"{weight:,.0f} bytes", weight <= scale.GOAL_OF_THE_WEIGHT
@@ -118,5 +124,14 @@ GOALS: tuple[Goal, ...] = (
         f"at most {scale.GOAL_OF_THE_WEIGHT:,.0f} bytes",
         _weight_of_an_origin,
         "0.7 to 1.8 kB of pybreaker",
+    ),
+    Goal(
+        "tune_against_the_sweep",
+        "servers for which `tune` names a limit, and it is right: throughput "
+        f"{tune_against_the_sweep.THROUGHPUT} of the best, p99 {tune_against_the_sweep.P99} x the best's, reuse "
+        f"{tune_against_the_sweep.REUSE}",
+        "all",
+        _tune,
+        "reuse 0.03 by httpx's defaults",
     ),
 )
