@@ -43,9 +43,9 @@ CALLERS = 32
 class Effort:
     """How much is measured. Seconds."""
 
-    tuned: float = 45.0
+    tuned: float = 40.0
     """Of tune, for a kind."""
-    swept: float = 0.7
+    swept: float = 0.5
     """Of the sweep, for a limit in a round."""
     rounds: int = 3
     kinds: Sequence[str] = tuple(KINDS)

@@ -208,13 +208,15 @@ def sentence(found: Tuning) -> str:
     if advice is None:
         return "no clear winner: nothing is recommended, because"
     share = found.knee.shares[advice.limit]
+    sure = f"{share.median:.0%} of the best throughput, and with 95 % certainty at least {share.low:.0%}"
+    if advice.limit == found.knee.best:
+        sure = "no limit that was tried has more throughput"
     closed = found.idle.closed_after
     kept = "the server was not seen to close one" if closed is None else f"the server closes them after {closed:.3g} s"
     return (
         f"{advice.limit} at once, and {advice.limit} connections, each kept unused for {advice.keepalive_expiry:g} s "
         f"({kept}): {mine.rate:.4g} answers a second, p99 {mine.open_p99.median * 1000:.3g} ms at 80 % of that, "
-        f"{mine.reuse:.1%} over connections that were open; {share.median:.0%} of the best throughput, and with 95 % "
-        f"certainty at least {share.low:.0%}."
+        f"{mine.reuse:.1%} over connections that were open; {sure}."
     )
 
 

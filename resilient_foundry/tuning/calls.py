@@ -24,6 +24,7 @@ ERRORS = 0.02
 _LEAST = 50
 """Calls before a share of errors means anything."""
 _BAD = 400
+_LONGEST = 30.0
 OVER = "WindowClosedError"
 """What a call is told that would begin after its time: it was not sent, and is no error of the server's."""
 
@@ -70,6 +71,13 @@ class Budget:
         """Whether the server is in trouble already."""
         failed = self.failures.total()
         return self.sent >= _LEAST and failed > ERRORS * self.sent
+
+    def take(self) -> bool:
+        """Whether one more may be sent, which then counts as sent."""
+        if self.is_spent:
+            return False
+        self.sent += 1
+        return True
 
     def check(self) -> None:
         """Raises `TooManyErrorsError`, which says what was met."""
@@ -133,9 +141,8 @@ class Counted:
 
     def flow(self, request: Request, proceed: Proceed) -> Flow[Response]:
         """Count, and send."""
-        if self.budget.is_spent or time.monotonic() > self.seen.until:
+        if time.monotonic() > self.seen.until or not self.budget.take():
             raise WindowClosedError
-        self.budget.sent += 1
         began = yield from now()
         response = yield from proceed(request)
         self.seen.services.append((yield from now()) - began)
@@ -185,7 +192,7 @@ async def calling(service: Service, way: Way, budget: Budget) -> AsyncGenerator[
         trust_env=False,
         follow_redirects=False,
         verify=service.url.startswith("https:"),
-        timeout=library.Timeout(30.0, pool=5.0),
+        timeout=library.Timeout(min(_LONGEST, budget.seconds), pool=5.0),
         **settings,
     )
     extensions = {**request.pop("extensions"), "trace": seen.trace}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,8 +12,10 @@ from typing import Any
 from resilient_foundry.tuning.calls import Budget, Service, prepared
 
 PAUSES = (1.0, 2.0, 4.0, 5.0, 8.0, 15.0, 30.0, 60.0, 75.0, 120.0)
-"""Seconds after which connections are tried again, one each."""
+"""Seconds after which a connection is used again, one for each."""
 _LOOK = 0.02
+_LONGER = 1.5
+"""How many times as long as it is to take, in case that the server bears few connections."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,17 +29,21 @@ class Idle:
 
 
 async def idle_limit(service: Service, budget: Budget, *, seconds: float) -> Idle:
-    """Watch one connection for each pause that is shorter than so many seconds, and one for all of them."""
+    """Watch one connection for each pause that is shorter than so many seconds, and one for all of them.
+
+    At the end of its pause a connection is closed from here, so that fewer and fewer are kept.
+    """
     pauses = [*(each for each in PAUSES if each < seconds), seconds]
     began = time.monotonic()
     watching = [asyncio.create_task(_kept(service, budget, each)) for each in pauses]
     closed: list[float] = []
     try:
-        for done in asyncio.as_completed(watching):
-            seen = await done
-            if seen is not None:
-                closed.append(seen)
-                break  # all began together: the first is the shortest
+        with contextlib.suppress(TimeoutError):
+            for done in asyncio.as_completed(watching, timeout=_LONGER * seconds):
+                seen = await done
+                if seen is not None:
+                    closed.append(seen)
+                    break  # all began together: the first is the shortest
     finally:
         for task in watching:
             task.cancel()
@@ -52,10 +59,12 @@ async def _kept(service: Service, budget: Budget, pause: float) -> float | None:
     async with library.AsyncClient(
         trust_env=False, verify=service.url.startswith("https:"), limits=limits, timeout=30.0
     ) as client:
-        if budget.is_spent:
+        if not budget.take():
             return None
-        budget.sent += 1
-        response = await client.request(**asked)
+        try:
+            response = await client.request(**asked)
+        except library.TransportError:
+            return None  # a server that bears so few connections tells nothing about how long it keeps one
         since = seen = time.monotonic()
         stream = response.extensions["network_stream"]
         while time.monotonic() < since + pause:
@@ -63,6 +72,12 @@ async def _kept(service: Service, budget: Budget, pause: float) -> float | None:
                 return seen - since
             seen = time.monotonic()
             await asyncio.sleep(_LOOK)
+        if not budget.take():
+            return None
+        try:  # some servers forget a connection without a word
+            await client.request(**asked)
+        except library.TransportError:
+            return seen - since
     return None
 
 
@@ -78,9 +93,8 @@ async def stale(service: Service, budget: Budget, *, expiry: float, pauses: Sequ
             trust_env=False, verify=service.url.startswith("https:"), limits=limits, timeout=30.0
         ) as client:
             for wait in (pause, 0.0):
-                if budget.is_spent:
+                if not budget.take():
                     return
-                budget.sent += 1
                 try:
                     await client.request(**asked)
                 except library.TransportError as error:

@@ -33,7 +33,7 @@ _PASSES = 3
 _ROUNDS = 3
 """As many as fit are made; so many are meant to."""
 _MOST_ROUNDS = 9
-_MEASURED = 0.75
+_MEASURED = 0.65
 """The share of a turn that is measured; the rest goes by connecting, and waiting for the last answers."""
 _PIECES = 5
 _OPEN_SHARE = 0.8

@@ -71,6 +71,25 @@ def test_an_idle_limit_is_seen_and_never_taken_for_longer_than_it_is(library: st
     assert 0.1 < seen.closed_after < 0.25
 
 
+def test_a_server_that_forgets_a_connection_without_a_word_is_found_out() -> None:
+    """It is still open, and the next call on it is not answered."""
+
+    async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+
+    async def measure() -> float | None:
+        async with await asyncio.start_server(once, "127.0.0.1", 0) as listening:
+            url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+            return (await idle_limit(service(url), budget(), seconds=0.1)).closed_after
+
+    seen = asyncio.run(measure())
+    assert seen is not None
+    assert seen <= 0.1
+
+
 def test_a_server_that_closes_none_was_watched_for_so_long() -> None:
     with origin() as server:
         seen = asyncio.run(idle_limit(service(server.url), budget(), seconds=0.1))
