@@ -37,6 +37,9 @@ from resilient_foundry.tuning.figures import Estimate, estimate
 WRITTEN = Path(__file__).with_name("gate.json")
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 ROOM = 1.10
+LEAST_ROUNDS = 9
+_SECONDS = 12.0
+"""Of a match; twice as many of one that is played again."""
 Turns = Mapping[str, Callable[[], float]]
 """What each contender does in its turn; gives what it took."""
 _OURS, _THEIRS = f"{FIVE_TRACED}, {NO_SDK}", f"{TRACED}, {NO_SDK}"
@@ -59,6 +62,8 @@ class Match:
 class Seen:
     """What a match showed."""
 
+    rounds: int
+    """For which there was time."""
     strays: float
     """How far the control is from 1."""
     ratios: Mapping[str, Estimate]
@@ -111,14 +116,16 @@ def judge(match: Match, written: Mapping[str, float], play: Callable[[Match, int
 
 
 def _verdicts(seen: Seen, written: Mapping[str, float]) -> list[Judged]:
-    return [_verdict(name, ratio, written.get(name), seen.strays) for name, ratio in seen.ratios.items()]
+    return [_verdict(name, ratio, written.get(name), seen) for name, ratio in seen.ratios.items()]
 
 
-def _verdict(name: str, ratio: Estimate, written: float | None, strays: float) -> Judged:
+def _verdict(name: str, ratio: Estimate, written: float | None, seen: Seen) -> Judged:
     if written is None:
         return Judged(name, ratio, written, f"skipped: nothing is written down for Python {HERE}")
-    if strays > TRUSTED:
-        return Judged(name, ratio, written, f"skipped: the control strays by {strays:.0%}")
+    if seen.rounds < LEAST_ROUNDS:
+        return Judged(name, ratio, written, f"skipped: there was time for {seen.rounds} rounds")
+    if seen.strays > TRUSTED:
+        return Judged(name, ratio, written, f"skipped: the control strays by {seen.strays:.1%}")
     if ratio.low > ROOM * written:
         return Judged(name, ratio, written, f"WORSE than {written:g}, which was written down", has_failed=True)
     return Judged(name, ratio, written, f"holds: {written:g} was written down")
@@ -127,12 +134,13 @@ def _verdict(name: str, ratio: Estimate, written: float | None, strays: float) -
 def played(match: Match, times: int) -> Seen:
     """Let them take turns, in so many times the rounds."""
     with match.set_up() as turns:
-        taken = race(turns, rounds=match.rounds * times, seconds=30.0)
+        taken = race(turns, rounds=match.rounds * times, seconds=_SECONDS * times)
 
     def ratio(one: str, other: str) -> Estimate:
         return estimate([a / b for a, b in zip(taken[one], taken[other], strict=True)])
 
-    return Seen(abs(ratio(CONTROL, BARE).median - 1), {name: ratio(*pair) for name, pair in match.ratios.items()})
+    strays = abs(ratio(CONTROL, BARE).median - 1)
+    return Seen(len(taken[BARE]), strays, {name: ratio(*pair) for name, pair in match.ratios.items()})
 
 
 def matches() -> list[Match]:

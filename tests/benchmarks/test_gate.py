@@ -13,13 +13,15 @@ NEARLY = Estimate(1.30, 1.09, 1.50)
 AS_BEFORE = Estimate(1.02, 0.99, 1.05)
 
 
-def said(*plays: Estimate, strays: float = 0.01, written: float | None = 1.0) -> tuple[str, bool, list[int]]:
+def said(
+    *plays: Estimate, strays: float = 0.01, rounds: int = 9, written: float | None = 1.0
+) -> tuple[str, bool, list[int]]:
     """What is said of a ratio that is seen so, one play after the other; whether it failed; and how often each ran."""
     times: list[int] = []
 
     def play(_: Match, often: int) -> Seen:
         times.append(often)
-        return Seen(strays, {"it": plays[len(times) - 1]})
+        return Seen(rounds, strays, {"it": plays[len(times) - 1]})
 
     match = Match("a match", lambda: nullcontext({}), {"it": ("one", "other")}, rounds=9)
     (judged,) = judge(match, {} if written is None else {"it": written}, play)
@@ -49,7 +51,12 @@ def test_what_may_be_no_dearer_does_not_fail() -> None:
 
 def test_nothing_is_concluded_where_the_control_strays() -> None:
     """A machine on which two equal contenders differ can't tell others apart."""
-    assert said(DEARER, strays=0.07) == ("skipped: the control strays by 7%", False, [1])
+    assert said(DEARER, strays=0.07) == ("skipped: the control strays by 7.0%", False, [1])
+
+
+def test_nothing_is_concluded_from_a_few_rounds() -> None:
+    """A machine so busy that there was no time for more."""
+    assert said(DEARER, rounds=8) == ("skipped: there was time for 8 rounds", False, [1])
 
 
 def test_nothing_is_concluded_where_nothing_was_written_down() -> None:
