@@ -237,6 +237,7 @@ def draw(figures: Figures, figure: Any, colours: Mapping[str, str]) -> None:
     took = [_median(of[name], "import") for name in names]
     bars = axes.barh(range(len(names)), took, 0.7)
     axes.bar_label(bars, [f" {one:.1f}" for one in took], color=colours["text"])
+    axes.margins(x=0.12)
     axes.axvline(GOAL_OF_THE_IMPORT, color=colours["text"], linestyle="--", linewidth=1)
     axes.set_yticks(range(len(names)), [name.replace(" + ", "\n+ ") for name in names])
     axes.invert_yaxis()
