@@ -2,7 +2,8 @@
 
 For each kind of server tune is let loose with its own budget, and then every limit takes its turn with as many callers.
 What is recommended has to have nearly the best throughput of the sweep, and a p99 near that of the best; where tune saw
-no clear winner it has to name no number, and that is all right, too.
+no clear winner it has to name no number, and that is all right, too. The best of many is best by chance as well, so it
+is measured once more, in turns with what was recommended, and that is what counts.
 """
 
 from __future__ import annotations
@@ -76,16 +77,27 @@ def measured(effort: Effort, *, library: str = "httpx2") -> Figures:
                     "reuse": tuned.contenders[0].reuse,
                     "requests": tuned.requests,
                     "seconds": tuned.seconds,
-                    "sweep": asyncio.run(_swept(service, tuned, limits, effort)),
+                    "sweep": (sweep := asyncio.run(_swept(service, tuned, limits, effort, effort.rounds))),
+                    "again": asyncio.run(_swept(service, tuned, _rivals(sweep, tuned), effort, 2 * effort.rounds)),
                 }
             )
     return {"library": library, "callers": effort.callers, "kinds": found}
 
 
-async def _swept(service: Service, tuned: Tuning, limits: Sequence[int], effort: Effort) -> list[dict[str, Any]]:
+def _rivals(sweep: Sequence[Mapping[str, Any]], tuned: Tuning) -> list[int]:
+    """What tune tried last, the limit of the best throughput, and of those that are near it that of the best p99."""
+    best = max(sweep, key=lambda each: each["rate"])
+    equals = [each for each in sweep if each["rate"] >= THROUGHPUT * best["rate"]]
+    quickest = min(equals, key=lambda each: each["p99"]["median"])
+    return sorted({tuned.tried.limit, best["limit"], quickest["limit"]})
+
+
+async def _swept(
+    service: Service, tuned: Tuning, limits: Sequence[int], effort: Effort, rounds: int
+) -> list[dict[str, Any]]:
     chance = random.Random(1)  # noqa: S311 - the same order each time
     seen: dict[int, tuple[list[float], list[float]]] = {limit: ([], []) for limit in limits}
-    for _ in range(effort.rounds):
+    for _ in range(rounds):
         for limit in chance.sample(list(limits), len(limits)):
             rate, latencies = await _one(service, replace(tuned.tried, limit=limit), effort)
             seen[limit][0].append(rate)
@@ -109,20 +121,20 @@ async def _one(service: Service, advice: Advice, effort: Effort) -> tuple[float,
 
 
 def _share(kind: Mapping[str, Any]) -> float:
-    """The throughput of the recommendation to the best of the sweep."""
-    return float(_mine(kind)["rate"] / max(each["rate"] for each in kind["sweep"]))
+    """The throughput of the recommendation to that of the best of the sweep, in the turns that they took after it."""
+    return float(_mine(kind)["rate"] / max(each["rate"] for each in kind["again"]))
 
 
 def _slower(kind: Mapping[str, Any]) -> float:
     """Its p99 to the best of those that have nearly the best throughput."""
-    best = max(each["rate"] for each in kind["sweep"])
-    equals = [each["p99"]["median"] for each in kind["sweep"] if each["rate"] >= THROUGHPUT * best]
+    best = max(each["rate"] for each in kind["again"])
+    equals = [each["p99"]["median"] for each in kind["again"] if each["rate"] >= THROUGHPUT * best]
     return float(_mine(kind)["p99"]["median"] / min(equals))
 
 
 def _mine(kind: Mapping[str, Any]) -> Mapping[str, Any]:
     limit = kind["recommended"]["limit"]
-    return next(each for each in kind["sweep"] if each["limit"] == limit)
+    return next(each for each in kind["again"] if each["limit"] == limit)
 
 
 def is_right(kind: Mapping[str, Any]) -> bool:
@@ -179,7 +191,9 @@ def draw(figures: Figures, figure: Any, colours: Mapping[str, str]) -> None:
         limits = [each["limit"] for each in kind["sweep"]]
         axes.plot(limits, [each["rate"] / best for each in kind["sweep"]], label=kind["kind"], color=colour)
         if kind["recommended"] is not None:
-            axes.plot([kind["recommended"]["limit"]], [_share(kind)], "o", color=colour, markersize=9)
+            limit = kind["recommended"]["limit"]
+            swept = next(each["rate"] for each in kind["sweep"] if each["limit"] == limit)
+            axes.plot([limit], [swept / best], "o", color=colour, markersize=9)
     axes.axhline(THROUGHPUT, color=colours["text"], linestyle="--", linewidth=1)
     axes.set_xscale("log", base=2)
     axes.set_xticks(list(LIMITS), [str(each) for each in LIMITS])

@@ -22,16 +22,18 @@ def test_tune_and_the_sweep_meet_the_same_server() -> None:
 
 def kind(limit: int | None, *, rate: float = 100.0, p99: float = 0.1, reuse: float = 1.0) -> dict[str, Any]:
     """What tune said of a server whose best limit is 8, at 100 a second and 100 ms."""
+    sweep = [
+        {"limit": 1, "rate": 50.0, "p99": {"median": 0.01}},
+        {"limit": 4, "rate": rate, "p99": {"median": p99}},
+        {"limit": 8, "rate": 100.0, "p99": {"median": 0.1}},
+    ]
     return {
         "kind": "a server",
         "recommended": None if limit is None else {"limit": limit, "keepalive_expiry": 4.0},
         "objections": [] if limit else ["they are alike"],
         "reuse": reuse,
-        "sweep": [
-            {"limit": 1, "rate": 50.0, "p99": {"median": 0.01}},
-            {"limit": 4, "rate": rate, "p99": {"median": p99}},
-            {"limit": 8, "rate": 100.0, "p99": {"median": 0.1}},
-        ],
+        "sweep": sweep,
+        "again": sweep,
     }
 
 

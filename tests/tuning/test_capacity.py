@@ -22,8 +22,8 @@ def test_the_knee_is_the_smallest_limit_that_is_as_good_as_the_best() -> None:
 
 
 def test_a_limit_that_may_be_worse_than_it_looks_is_not_taken() -> None:
-    """Its middle is at 97 %, and its interval goes down to half of that."""
-    found = knee([step(2, 50, 100, 198, 97), step(4, 100, 100, 100, 100)])
+    """It is at 99.8 % of the best, and its interval goes far down."""
+    found = knee([step(2, 57, 180, 150, 97), step(4, 100, 100, 100, 100)])
     assert found.limit == 4
 
 
