@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.contenders import EMPTY, FIVE, contenders
+from benchmarks.contenders import FIVE, contenders
 from benchmarks.origin import Origin, origin
 from benchmarks.question import Figures
 from benchmarks.work_of_a_stack import (
