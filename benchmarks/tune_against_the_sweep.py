@@ -149,7 +149,7 @@ def answer(figures: Figures) -> str:
     kinds = figures["kinds"]
     named = [kind for kind in kinds if kind["recommended"] is not None]
     right = [kind for kind in named if is_right(kind)]
-    word = "reached" if len(right) == len(named) else "not reached"
+    word = ("reached" if len(right) == len(named) else "not reached") if named else "nothing is shown by that"
     silent = len(kinds) - len(named)
     return (
         f"Of {len(kinds)} kinds of server tune named a limit for {len(named)}, and {len(right)} of these had at least "

@@ -56,6 +56,8 @@ def objections(recommended: Contender, others: Sequence[Contender]) -> list[str]
     5 % of the best. A p99 speaks against it that is more than a tenth less, and outside of the interval of its own: of
     four others one has the best by chance.
     """
+    if not recommended.rate:
+        return ["there was no time left to prove anything: allow it more time, or more requests"]
     against: list[str] = []
     best = max([recommended, *others], key=lambda each: each.rate)
     share = _share(recommended, best)

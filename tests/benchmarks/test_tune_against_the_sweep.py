@@ -57,6 +57,7 @@ def test_the_answer_counts_what_was_right() -> None:
     figures: Figures = {"library": "httpx2", "callers": 32, "kinds": [kind(4), kind(4, rate=50.0), kind(None)]}
     assert answer(figures).startswith("Of 3 kinds of server tune named a limit for 2, and 1 of these had at least 95%")
     assert answer(figures).endswith("for 1 it named no number: not reached.")
+    assert answer(figures | {"kinds": [kind(None)]}).endswith("no number: nothing is shown by that.")
     assert table(figures).splitlines()[4:] == [
         "| a server | 4, kept 4 s | 4: 100/s | 1.00 | 1.00 | 1.000 | reached |",
         "| a server | 4, kept 4 s | 8: 100/s | 0.50 | 1.00 | 1.000 | not reached |",
