@@ -131,6 +131,22 @@ class Taken(Protocol):
         ...
 
 
+class Traced(Protocol):
+    """The spans of a call that is on its shortcut."""
+
+    def open(self, ledger: Ledger, began: float, wall: float) -> Mapping[str, str]:
+        """Begin them, as the call goes out; gives the headers that go with it. `wall` is seconds since 1970 UTC."""
+        ...
+
+    def enter(self) -> None:
+        """Have whatever is done from here on stand under them."""
+        ...
+
+    def leave(self) -> None:
+        """Have what is done from here on stand where it stood before."""
+        ...
+
+
 class Passage(Protocol):
     """A call before it goes out: what is known of it, and what its first attempt is to keep to."""
 
@@ -146,6 +162,8 @@ class Passage(Protocol):
     """Seconds between two chunks of the answer's body."""
     budget: Any
     """The `RetryBudget` that is to count the call when it goes out."""
+    traced: Traced | None
+    """What makes spans of the call when it goes out."""
 
     def taken_by(self, policy: object) -> Any:
         """What this policy took, a `Taken`."""
@@ -216,19 +234,22 @@ def belongs_to(response: Response, attempt: Attempt) -> None:
     response.extensions[ATTEMPT] = attempt
 
 
-def with_extensions(request: R, extensions: dict[str, Any]) -> R:
-    """The same request with these extensions, and headers of its own; what it shares with the one given nobody changes.
+def with_extensions(request: R, extensions: dict[str, Any], more: Mapping[str, str] | None = None) -> R:
+    """The same request with these extensions, and headers of its own, `more` among them.
 
-    As `derive`, for the common case and a fifth of the time.
+    As `derive`, for the common case and a fifth of the time: the rest is shared, and nobody changes it.
     """
     try:
         fresh: R = object.__new__(type(request))
         fresh.__dict__.update(request.__dict__)
     except (AttributeError, TypeError):  # of a library whose requests are made otherwise
-        return derive(request, extensions=extensions)
+        return derive(request, headers=more, extensions=extensions)
     headers: Any = request.headers  # the library's own Headers
-    fresh.__dict__["headers"] = type(headers)(headers)
+    fresh.__dict__["headers"] = headers = type(headers)(headers)
     fresh.__dict__["extensions"] = extensions
+    if more:
+        for name, value in more.items():
+            headers[name] = value
     return fresh
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, ClassVar
@@ -469,10 +469,10 @@ class Ledger:
         self.started = started
         """The moment the call began, on the monotonic clock of its transport."""
         self.attempts: list[Attempt] = [] if attempts is None else attempts
-        self._events: list[tuple[float, Event]] = [] if events is None else events
+        self._events = events
         self.is_unwritten = False
         """Whether nothing is to be said beyond what the attempts say by themselves, and nobody has asked for it yet."""
-        self.listeners: list[Listener] = []
+        self.listeners: Sequence[Listener] = ()
         self.context: object = None
         """What OpenTelemetry knows the call by, where it is traced."""
         self.request: Any = None
@@ -485,6 +485,8 @@ class Ledger:
         """Seconds since the start of the call, and what happened then."""
         if self.is_unwritten:
             self.write()
+        if self._events is None:
+            self._events = []
         return self._events
 
     def write(self) -> None:
@@ -492,6 +494,14 @@ class Ledger:
         if self.is_unwritten:
             self.is_unwritten = False
             self._events = [fact for attempt in self.attempts for fact in attempt.events()]
+
+    def listen(self, listener: Listener) -> None:
+        """Have what happens from here on passed to this one, too."""
+        self.listeners = [*self.listeners, listener]
+
+    def forget(self, listener: Listener) -> None:
+        """Pass no more to this one."""
+        self.listeners = [other for other in self.listeners if other is not listener]
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Ledger):

@@ -144,7 +144,7 @@ class Stack:
             WORLD.get(),
             repeats=any(map(_repeats, self.policies)),
             steps=self.shortcut(),
-            holds_streams=any(isinstance(policy, StreamGuard) for policy in self.policies),
+            holds_streams=self.holds_streams,
         )
 
     def shortcut(self) -> tuple[Callable[[Any], object], ...] | None:
@@ -152,9 +152,15 @@ class Stack:
 
         See `Shortcut`. None of a kind may be there twice: what is taken for one would be looked for by the other.
         """
-        steps = tuple(policy.take for policy in self.policies if isinstance(policy, Shortcut))
-        kinds = {type(policy) for policy in self.policies}
-        return steps if steps and len(steps) == len(self.policies) == len(kinds) else None
+        policies = _placed(self.policies)
+        steps = tuple(policy.take for policy in policies if isinstance(policy, Shortcut))
+        kinds = {type(policy) for policy in policies}
+        return steps if len(steps) == len(policies) == len(kinds) else None
+
+    @property
+    def holds_streams(self) -> bool:
+        """Whether streams of events are looked into."""
+        return any(isinstance(policy, StreamGuard) for policy in self.policies)
 
     def client(self, kind: Callable[P, C], /, *arguments: P.args, **settings: P.kwargs) -> C:
         """A client of this kind, made with these settings, whose calls go through this stack.
@@ -228,10 +234,15 @@ def _terse(policy: Policy) -> str:
     return f"{type(policy).__name__}({', '.join(told)})"
 
 
+def _placed(policies: tuple[Policy, ...]) -> tuple[Policy, ...]:
+    """The policies as they are in this company."""
+    plain = all(map(_only_asks, policies))
+    return tuple(policy.placed(plain=plain) if isinstance(policy, Placed) else policy for policy in policies)
+
+
 def _through(policies: tuple[Policy, ...], proceed: Proceed) -> Proceed:
     """The policies around `proceed`; those that also stand next to the network stand there, around each attempt."""
-    plain = all(map(_only_asks, policies))
-    policies = tuple(policy.placed(plain=plain) if isinstance(policy, Placed) else policy for policy in policies)
+    policies = _placed(policies)
     for policy in reversed(policies):
         if isinstance(policy, AttemptPolicy):
             proceed = _step(policy.attempt, proceed)

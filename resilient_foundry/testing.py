@@ -422,7 +422,9 @@ class _Rehearsal(_VirtualDriver):
 
 
 @contextmanager
-def on(clock: VirtualTime, *, draw: Callable[[], float] = lambda: 0.5) -> Generator[VirtualTime]:
+def on(
+    clock: VirtualTime, *, draw: Callable[[], float] = lambda: 0.5, shortcuts: bool = True
+) -> Generator[VirtualTime]:
     """Put the stacks over transports, and the clients, that are made in this block, on a virtual clock.
 
         with on(VirtualTime()) as clock, FoundryClient(url, transport=scripted(busy(), ok(), clock=clock)) as client:
@@ -431,10 +433,15 @@ def on(clock: VirtualTime, *, draw: Callable[[], float] = lambda: 0.5) -> Genera
     Their limits, deadlines, waits and circuits go by that clock; the transports underneath must let time pass on the
     same one, as `scripted` does. An asynchronous client waits in its event loop, so run it by `run_on`. `draw` gives
     the random numbers. stamina's loop is played by hand in synchronous code: its instrumentation is told nothing.
-    One clock is for one thread, and a thread that is started in the block is not on it.
+    One clock is for one thread, and a thread that is started in the block is not on it. Without `shortcuts` every
+    policy is asked for every call, also where nothing happens: nobody should see a difference.
     """
     world = World(
-        monotonic=clock, wall=lambda: _EPOCH + clock.now, draw=draw, blocking=partial(_VirtualDriver, time=clock)
+        monotonic=clock,
+        wall=lambda: _EPOCH + clock.now,
+        draw=draw,
+        blocking=partial(_VirtualDriver, time=clock),
+        has_shortcuts=shortcuts,
     )
     token = WORLD.set(world)
     try:
@@ -449,6 +456,7 @@ def run_on(
     *arguments: *Arguments,
     backend: Literal["asyncio", "trio"] = "asyncio",
     draw: Callable[[], float] = lambda: 0.5,
+    shortcuts: bool = True,
 ) -> T:
     """Run `main(*arguments)` in an event loop that lives on a virtual clock: where every task waits, time jumps on.
 
@@ -459,7 +467,7 @@ def run_on(
         options = {"clock": _trio_clock(clock)}
     before, clock.drives_a_loop = clock.drives_a_loop, True
     try:
-        with on(clock, draw=draw):
+        with on(clock, draw=draw, shortcuts=shortcuts):
             return anyio.run(main, *arguments, backend=backend, backend_options=options)
     finally:
         clock.drives_a_loop = before
@@ -529,15 +537,17 @@ def rehearse(
     clock: VirtualTime | None = None,
     listener: Listener | None = None,
     read: bool = True,
+    shortcuts: bool = True,
 ) -> History:
     """Take one call through a policy or a stack, against these answers, on a virtual clock.
 
     What a policy begins side by side takes turns on the clock, as it would with an asynchronous client. Every error is
     caught and shown, but for AssertionError: a script that is too short is a mistake of the test.
     `draw` gives the random numbers, a half unless said otherwise. The body is read to its end and closed, or only
-    closed with `read=False`. Hand the same `clock` in to rehearse several calls one after the other.
+    closed with `read=False`. Hand the same `clock` in to rehearse several calls one after the other. Without
+    `shortcuts` the policies are asked question by question, also where nothing happens.
     """
-    flow = _flow_of(policy)
+    stack = policy if isinstance(policy, Stack) else Stack.unchecked(policy)
     for said in answers:
         _check(said)
     time = clock or VirtualTime()
@@ -550,13 +560,18 @@ def rehearse(
         library("httpx"), transport, World(monotonic=time, wall=lambda: _EPOCH + time.now, draw=draw), time=time
     )
     if listener is not None:
-        driver.ledger.listeners.append(listener)
+        driver.ledger.listen(listener)
     began = time.now
     response: httpx.Response | None = None
     problem: BaseException | None = None
     pieces: list[bytes] = []
     try:
-        response = driver.call(request, flow)
+        response = driver.call(
+            request,
+            stack.around_the_network(),
+            stack.shortcut() if shortcuts else None,
+            holds_streams=stack.holds_streams,
+        )
         if read:  # an answer that a policy made has its content, and nothing to be read
             pieces.extend([response.content] if response.is_stream_consumed else response.stream)  # type: ignore[arg-type]
     except AssertionError:
@@ -572,8 +587,3 @@ def rehearse(
 def _check(said: object) -> None:
     if not isinstance(said, (Answer, Failure)):
         raise TypeError(f"a script is made of Answer and Failure, such as ok() and unsent(), not of {said!r}")
-
-
-def _flow_of(policy: Policy) -> Any:
-    stack = policy if isinstance(policy, Stack) else Stack.unchecked(policy)
-    return stack.around_the_network()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 import anyio
@@ -61,7 +60,11 @@ class AsyncDriver(Driver):
         self.ledger.request = request
         response = kept = None
         if steps is not None and self.set_out(request, steps) and self.is_watched():
-            response = await self.pass_by(request, holds_streams=holds_streams)
+            try:
+                response = await self.pass_by(request, holds_streams=holds_streams)
+            except GeneratorExit:  # the task is being thrown away; the flows are told, as of any other end
+                if self.told is None:
+                    raise
             if response is not None:
                 return response
             leg: Shared | None = self.shared
@@ -102,6 +105,9 @@ class AsyncDriver(Driver):
         """Send the call on its shortcut; its answer, if it is a good one, or None where the flows are to be asked."""
         outgoing = self.outgoing(request)
         limits: Mapping[str, float | None] = self.limits or request.extensions.get("timeout") or {}
+        traced = self.traced
+        if traced is not None:
+            traced.enter()
         try:
             response = await self.inner.handle_async_request(outgoing)
         except BaseException as error:  # noqa: BLE001 - the flows raise it again
@@ -109,6 +115,9 @@ class AsyncDriver(Driver):
             self.failed(self.attempt, self.began, error)
             self.tell_the_flows(None, error)
             return None
+        finally:
+            if traced is not None:
+                traced.leave()
         body = self.good(response, holds_streams=holds_streams)
         first = limits.get("read")
         if body is None:
@@ -257,10 +266,8 @@ class AsyncDriver(Driver):
         left = effect.moment - self.clock()
         limit, self.watch = self.watch or watch(left, _GRACE), None
         moment = anyio.current_time() + left if limit is None else limit.moment
-        kept: AbstractContextManager[Any, bool | None] = (
-            anyio.CancelScope(deadline=moment + _GRACE) if limit is None else limit
-        )
-        with kept as scope:
+        is_through = False
+        with limit or anyio.CancelScope(deadline=moment + _GRACE) as scope:
             ours = (scope, moment)
             scopes.append(ours)
             try:
@@ -269,6 +276,8 @@ class AsyncDriver(Driver):
                 scopes.remove(ours)
             if self.clock() > effect.moment:
                 raise TimeoutError  # it came too late, and what came is closed
+            is_through = True
+        if is_through:
             return value
         for attempt in self.ledger.attempts:
             if attempt.outcome is Outcome.CANCELLED and self.ended_at(attempt) >= effect.moment - CLOCK_STEP:

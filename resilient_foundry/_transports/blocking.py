@@ -74,6 +74,9 @@ class SyncDriver(Driver):
     def pass_by(self, request: Any, *, holds_streams: bool) -> Any:
         """Send the call on its shortcut; its answer, if it is a good one, or None where the flows are to be asked."""
         outgoing = self.outgoing(request)
+        traced = self.traced
+        if traced is not None:
+            traced.enter()
         try:
             response = self.inner.handle_request(outgoing)
         except BaseException as error:  # noqa: BLE001 - the flows raise it again
@@ -81,6 +84,9 @@ class SyncDriver(Driver):
             self.failed(self.attempt, self.began, error)
             self.tell_the_flows(None, error)
             return None
+        finally:
+            if traced is not None:
+                traced.leave()
         body = self.good(response, holds_streams=holds_streams)
         if body is None:
             self.ledger.write()

@@ -57,6 +57,8 @@ class Body:
         """The answer of such a call, until its end."""
         self.asked: float | None = None
         """Since when the server is waited for, while it is."""
+        self.last: float | None = None
+        """When the last chunk came."""
         self.waited = 0.0
         """Seconds spent waiting for the server; the rest of the time the caller took."""
         self.pace: Callable[[float], float | None] | None = None
@@ -104,6 +106,7 @@ class Body:
             self.asked = None
         attempt.bytes += len(chunk)
         attempt.chunks += 1
+        self.last = at
         for watcher in self.watchers:
             watcher.chunk(chunk, at)
 
@@ -115,8 +118,11 @@ class Body:
             return
         at = self.clock()
         self.raw_outcome = outcome
-        if self.taken is not None and self._has_settled(self.taken, outcome, at):
-            return
+        if self.taken is not None:
+            if outcome is Outcome.COMPLETE:
+                self._settle(self.taken, at)
+                return
+            self._is_watched_after_all(self.taken)
         self.end = end = BodyEnd(outcome, error, verdict, detail)
         problem: Exception | None = None
         before = len(self.ledger.events)
@@ -142,18 +148,25 @@ class Body:
         if problem is not None:
             raise problem
 
-    def _has_settled(self, taken: Sequence[Taken], outcome: Outcome, at: float) -> bool:
-        """End a body that came by the shortcut: at once, where it is whole; by those who would have watched it else."""
+    def _is_watched_after_all(self, taken: Sequence[Taken]) -> None:
+        """The body of a call that went by its shortcut ends otherwise than well: who would have watched it is told."""
+        self.ledger.write()
+        self.watchers = [one.watcher(self.response, self.ledger) for one in taken]
+        self.taken = self.response = None
+        if self.last is not None:
+            for watcher in self.watchers:
+                watcher.chunk(b"", self.last)  # when, and not what: nobody takes a shortcut who wants to know that
+
+    def _settle(self, taken: Sequence[Taken], at: float) -> None:
+        """End a body that came by the shortcut, and whole."""
         response, ledger, attempt = self.response, self.ledger, self.attempt
         self.taken = self.response = None
-        if outcome is not Outcome.COMPLETE:
-            ledger.write()
-            self.watchers = [one.watcher(response, ledger) for one in taken]
-            return False
-        self.end = _COMPLETE
-        attempt.outcome, attempt.ended_after = outcome, at - self.began
+        self.end, self.live = _COMPLETE, None
+        attempt.outcome, attempt.ended_after = Outcome.COMPLETE, at - self.began
         if not ledger.is_unwritten:
-            ledger.tell(AttemptEnded(attempt.number, attempt.status, outcome, attempt.ended_after, attempt.bytes), at)
+            ledger.tell(
+                AttemptEnded(attempt.number, attempt.status, attempt.outcome, attempt.ended_after, attempt.bytes), at
+            )
         problem: Exception | None = None
         for one in taken:
             try:
@@ -162,7 +175,6 @@ class Body:
                 problem = problem or raised
         if problem is not None:
             raise problem
-        return True
 
     def came_whole(self, content: bytes) -> None:
         """The response was made with its content, as test doubles do: nothing is left to read."""
@@ -209,6 +221,8 @@ class Body:
 
     def broke(self, error: BaseException) -> BaseException:
         """Reading failed, or was interrupted; gives what the caller is to see of that."""
+        if self.taken is not None:
+            self._is_watched_after_all(self.taken)
         if not isinstance(error, Exception):
             with contextlib.suppress(Exception):  # a watcher that fails must not stand in for a cancellation
                 self.finish(Outcome.CANCELLED, error)
@@ -336,10 +350,16 @@ class SyncBody(_Stream):
         if chunk is not None:
             body.arrived(chunk)
             return chunk
-        if body.end is None:
-            body.finish(Outcome.COMPLETE)
-        else:
+        self._chunks = None
+        if body.end is not None:
             body.is_over()  # raises where it was closed meanwhile, from elsewhere
+        else:
+            try:
+                if not body.closed:  # who is given the place of this call finds its connection free
+                    body.closed = True
+                    self._inner.close()
+            finally:
+                body.finish(Outcome.COMPLETE)
         raise StopIteration
 
     def close(self) -> None:
@@ -418,10 +438,16 @@ class AsyncBody(_Stream):
         if chunk is not None:
             body.arrived(chunk)
             return chunk
-        if body.end is None:
-            body.finish(Outcome.COMPLETE)
-        else:
+        self._chunks = None
+        if body.end is not None:
             body.is_over()  # raises where it was closed meanwhile, from elsewhere
+        else:
+            try:
+                if not body.closed:  # who is given the place of this call finds its connection free
+                    body.closed = True
+                    await self._inner.aclose()
+            finally:
+                body.finish(Outcome.COMPLETE)
         raise StopAsyncIteration
 
     async def _pull_within(self, limit: float, chunks: AsyncIterator[bytes]) -> bytes | None:

@@ -31,6 +31,7 @@ from resilient_foundry.call import (
     SHARED,
     Shared,
     Taken,
+    Traced,
     belongs_to,
     options_of,
     shared_of,
@@ -125,6 +126,7 @@ class Driver:
     limits: Mapping[str, float | None] | None = None
     idle: float | None = None
     budget: Any = None
+    traced: Traced | None = None
     told: tuple[Any, BaseException | None] | None = None
     """What came of the first attempt, answer or error, where it went out before the flows were asked."""
 
@@ -177,7 +179,7 @@ class Driver:
             case Today():
                 return self.world.wall()
             case Listen():
-                return self.ledger.listeners.append(effect.listener)
+                return self.ledger.listen(effect.listener)
             case Pace():
                 return self.stream_of(effect.response).body.keep_pace(effect.moment, effect.longest)
             case Respond():
@@ -235,9 +237,11 @@ class Driver:
         ledger, shared, extensions = self.ledger, self.shared, request.extensions
         if self.budget is not None:
             self.budget.called(self.origin, self.began)
+        is_heard = bool(ledger.listeners) or ledger.log_from <= logging.DEBUG
+        headers = None if self.traced is None else self.traced.open(ledger, self.began, self.world.wall())
         self.attempt = attempt = Attempt(1, 0.0)
         ledger.attempts.append(attempt)
-        if ledger.listeners or ledger.log_from <= logging.DEBUG:
+        if is_heard:
             ledger.tell(_THE_FIRST, self.began)
         else:
             ledger.is_unwritten = True
@@ -245,7 +249,7 @@ class Driver:
         limits = self.limits
         if until is None and limits is None:
             self.live = None
-            return request
+            return request if headers is None else with_extensions(request, dict(extensions), headers)
         if limits is None:
             limits = extensions.get("timeout") or {}
         body = limits.get("read")
@@ -255,7 +259,7 @@ class Driver:
         changed = {**extensions, "timeout": self.live}
         if self.limits is not None:
             changed[IDLE] = idle
-        return with_extensions(request, changed)
+        return with_extensions(request, changed, headers)
 
     def good(self, response: Any, *, holds_streams: bool) -> Body | None:
         """The body of a good answer, on which the call has nothing more to do; None where the flows are to be asked."""

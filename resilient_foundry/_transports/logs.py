@@ -17,7 +17,7 @@ from opentelemetry.context import Context, attach, detach
 from resilient_foundry.events import AttemptAnswered, AttemptEnded, AttemptStarted, Event, Ledger
 from resilient_foundry.telemetry.describe import Values, described
 from resilient_foundry.telemetry.names import EVENT_NAME, PREFIX, STABLE
-from resilient_foundry.telemetry.spans import server_of
+from resilient_foundry.telemetry.provider import server_of
 
 _logger = logging.getLogger("resilient_foundry")
 _logger.addHandler(logging.NullHandler())  # what is shown, and where, is the application's to say

@@ -237,7 +237,7 @@ class CircuitBreaker:
             raise
         except BaseException:  # cancelled or interrupted: nothing was learnt, unless a deadline did it
             permit.release(permit.admitted)
-            ledger.listeners.append(_Hindsight(permit, ledger))
+            ledger.listen(_Hindsight(permit, ledger))
             raise
         attempt = attempt_of(response)
         yield from self._note(permit, response, attempt, ledger)
@@ -279,7 +279,7 @@ class CircuitBreaker:
             works = False
         except BaseException:
             permit.release(permit.admitted)
-            ledger.listeners.append(_Hindsight(permit, ledger))
+            ledger.listen(_Hindsight(permit, ledger))
             raise
         settle = permit.release if works is None else permit.success if works else permit.failure
         changes = settle((yield from now()))

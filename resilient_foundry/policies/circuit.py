@@ -28,7 +28,6 @@ from __future__ import annotations
 import sys
 import threading
 import weakref
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from operator import methodcaller
@@ -168,7 +167,7 @@ class Circuit:
         self._rules = rules
         self._counts_rates = rules.failure_rate is not None or rules.slow_seconds is not None
         self._window = Window(rules.window)
-        self._leases: list[_Lease] = []
+        self._leases: tuple[_Lease, ...] = ()
         self._opened: float | None = None
         self._opening: object = None  # by its time on the storage's clock: another process may open it anew
         self._next_open_for = rules.open_seconds
@@ -178,7 +177,7 @@ class Circuit:
         self._reason = ""
         self._now = 0.0
         self._told: list[CircuitEvent] = []
-        self._unheard: deque[tuple[Any, Callable[[Any], None]]] = deque()
+        self._unheard: list[tuple[Any, Callable[[Any], None]]] = []
         self._teller: int | None = None
         self._storage = storage or pybreaker.CircuitMemoryStorage(_CLOSED)
         self.is_ours = storage is None
@@ -312,13 +311,13 @@ class Circuit:
                     retry_after=left,
                 )
             self.breaker.half_open()
-        self._leases = [lease for lease in self._leases if lease.ends > now]
+        self._leases = tuple(lease for lease in self._leases if lease.ends > now)
         if self._leases:
             raise CircuitOpenError(
                 f"circuit for {self.name} is open; a probe is under way, and its result decides", circuit=self.name
             )
         lease = _Lease(ends=now + self._rules.probe_lease)
-        self._leases.append(lease)
+        self._leases = (*self._leases, lease)
         return Permit(self, now, self.epoch, lease)
 
     def _opened_at(self, now: float) -> float:
@@ -339,7 +338,7 @@ class Circuit:
             self._inside = True
             try:
                 if permit.lease is not None:
-                    self._leases = [other for other in self._leases if other is not permit.lease]
+                    self._leases = tuple(other for other in self._leases if other is not permit.lease)
                 if replay is not None:
                     state = self.breaker.state  # one look; it may end the epoch
                     if permit.epoch == self.epoch:
@@ -398,7 +397,7 @@ class Circuit:
         """A transition happened, whoever caused it; called by pybreaker, under its lock."""
         self.epoch += 1
         self.is_closed = new == _CLOSED
-        self._leases = []
+        self._leases = ()
         self._opened = None
         if self._counts_rates:
             self._window.clear()
@@ -455,7 +454,7 @@ class Circuit:
                     if not self._unheard:
                         self._teller = None
                         return self._changes()
-                    listener, call = self._unheard.popleft()
+                    listener, call = self._unheard.pop(0)
                 try:
                     call(listener)
                 except Exception as error:  # noqa: BLE001 - somebody else's code
@@ -479,7 +478,7 @@ class Circuit:
     def after_fork(self) -> None:
         """A lock that another thread held at the fork is never free again in the child, ours and pybreaker's alike."""
         self.lock = threading.RLock()
-        self._leases = []
+        self._leases = ()
         self._inside = False
         self._teller = None
         self._unheard.clear()

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import threading
 from bisect import insort
-from collections import deque
 from collections.abc import Callable
 from enum import Enum
 from typing import NamedTuple, TypeVar
@@ -83,7 +82,7 @@ class Gate:
         self._held: set[Place] = set()
         self._waiting: list[Place] = []
         self._lingering: list[tuple[float, int, Place]] = []
-        self._given_back: deque[tuple[Place, float | None]] = deque()
+        self._given_back: list[tuple[Place, float | None]] = []
         self._number = 0
         self._now = float("-inf")
 
@@ -201,7 +200,7 @@ class Gate:
             woken: list[Signal] = []
             try:
                 while self._given_back:
-                    self._take_in(*self._given_back.popleft(), woken)
+                    self._take_in(*self._given_back.pop(0), woken)
                 self._let_in_the_next(woken)
             finally:
                 lock.release()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from resilient_foundry import sse
-from resilient_foundry.call import IDLE, attempt_of, derive, options_of, shared_of
+from resilient_foundry.call import IDLE, NO_SHORTCUT, Passage, attempt_of, derive, options_of, shared_of
 from resilient_foundry.events import BodyEnd, Ledger, Outcome
 from resilient_foundry.faults import Judge, judge_by_status
 from resilient_foundry.flow import Flow, Proceed, Request, Response, discard, history, pace, peek, watch
@@ -74,6 +74,11 @@ class StreamGuard:
         seconds("StreamGuard.progress", self.progress)
         switch("StreamGuard.resume", self.resume)
         count("StreamGuard.max_event", self.max_event)
+
+    def take(self, call: Passage) -> object:
+        """Nothing: streams of events don't take the shortcut. Other bodies have the limits of `AttemptTimeout`."""
+        has_limits = self.first_event is not None and self.progress is not None
+        return NO_SHORTCUT if has_limits and call.idle is None else None
 
     def flow(self, request: Request, proceed: Proceed) -> Flow[Response]:
         """Hold the answer until its first event."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Mapping
 from contextvars import Token
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
@@ -13,15 +14,15 @@ from opentelemetry.context import Context, attach
 from opentelemetry.trace import SpanKind
 
 from resilient_foundry._warnings import warn
-from resilient_foundry.call import derive, options_of, shared_of
-from resilient_foundry.events import Ledger
-from resilient_foundry.flow import Flow, Proceed, Request, Response, history, listen, now, today, watch
+from resilient_foundry.call import NO_SHORTCUT, Passage, options_of, passage_of, shared_of, with_extensions
+from resilient_foundry.events import BodyEnd, Ledger, Outcome
+from resilient_foundry.flow import Flow, Proceed, Request, Response, Watcher, history, listen, now, today, watch
 from resilient_foundry.telemetry.account import Account
 from resilient_foundry.telemetry.log_events import LogEvents, can_log_events, log_events
 from resilient_foundry.telemetry.names import INFERENCE, PROFILES, STABLE, Names
 from resilient_foundry.telemetry.others import hide_from_others, measures_as_we_do, stands_around
 from resilient_foundry.telemetry.provider import NO_METRICS, NO_TRACES, OF_A_BLOCK, Provider, Providers
-from resilient_foundry.telemetry.spans import CALL, PARENT, CallSpan, Timeline, server_of
+from resilient_foundry.telemetry.spans import CALL, PARENT, AttemptSpan, CallSpan, Timeline
 
 if TYPE_CHECKING:  # its module has a private name, and may change
     from opentelemetry._logs import LoggerProvider
@@ -103,14 +104,28 @@ class Tracing:
         ):
             return None
         needed = self.logs() is not None
-        return self.providers.find(self.tracer_provider, self.meter_provider, self.names, needed=needed)
+        return self.providers.find(self.tracer_provider, self.meter_provider, lambda: self.names, needed=needed)
 
     def logs(self) -> LogEvents | None:
         """Who takes events as log records; None where nobody does, or nobody is to."""
         return None if self.events == "span" else log_events(self.logger_provider)
 
+    def take(self, call: Passage) -> object:
+        """Nothing, where nobody takes spans; else the spans of the call and its attempt, which begin as it goes out."""
+        provider = self.provider()
+        if provider is None:
+            return None
+        extensions = call.request.extensions
+        if self.events != "span" or extensions.get(CALL) or extensions.get(PARENT) or stands_around():
+            return NO_SHORTCUT
+        call.traced = traced = _Traced(self, provider, call)
+        return traced
+
     def flow(self, request: Request, proceed: Proceed) -> Flow[Response]:
         """The span of the logical call."""
+        passage = passage_of(request)
+        if passage is not None and isinstance(passage.traced, _Traced):
+            return (yield from self._followed(passage.traced.account, request, proceed))
         provider = self.provider()
         if provider is None:
             return (yield from proceed(request))
@@ -119,7 +134,7 @@ class Tracing:
         given: CallSpan | None = request.extensions.get(CALL)
         parent: CallSpan | None = given or request.extensions.get(PARENT)
         timeline = parent.timeline if parent is not None else Timeline((yield from today()), began)
-        call = given or self._open(request, provider, timeline, began, parent)
+        call = given or self.call_span(request, provider, timeline, began, parent)
         account = Account(
             provider,
             self.name,
@@ -135,6 +150,9 @@ class Tracing:
             self._warn_of_others()
         ledger.context = account.context
         yield from listen(account)
+        return (yield from self._followed(account, request, proceed))
+
+    def _followed(self, account: Account, request: Request, proceed: Proceed) -> Flow[Response]:
         shared = shared_of(request)
         try:
             response = yield from proceed(request)
@@ -150,6 +168,9 @@ class Tracing:
 
     def attempt(self, request: Request, proceed: Proceed) -> Flow[Response]:
         """The span of one attempt."""
+        passage = passage_of(request)
+        if passage is not None and isinstance(passage.traced, _Traced):
+            return (yield from self._attempted(passage.traced.span, request, proceed))
         if self.provider() is None:
             return (yield from proceed(request))
         ledger = yield from history()
@@ -161,7 +182,10 @@ class Tracing:
         if account.traces:
             carrier: dict[str, str] = {}
             propagate.inject(carrier, context=span.context)
-            request = derive(request, headers=carrier, extensions=_OF_THIS_STACK)
+            request = with_extensions(request, {**request.extensions, **_OF_THIS_STACK}, carrier)
+        return (yield from self._attempted(span, request, proceed))
+
+    def _attempted(self, span: AttemptSpan, request: Request, proceed: Proceed) -> Flow[Response]:
         token = attach(hide_from_others(span.context))
         try:
             response = yield from proceed(request)
@@ -182,14 +206,15 @@ class Tracing:
                 "before the stack is put over the client"
             )
 
-    def _open(
+    def call_span(
         self, request: Request, provider: Provider, timeline: Timeline, began: float, parent: CallSpan | None
     ) -> CallSpan | None:
+        """The span of a call that begins, if it is to have one."""
         options, names = options_of(request), provider.names
         if self.calls == "never" or (self.calls == "named" and options.name is None):
             return None
         context = parent.context if parent is not None else None
-        attributes: dict[str, Any] = {**server_of(request.url, names), **options.attributes}
+        attributes: dict[str, Any] = {**provider.server(request.url)[1], **options.attributes}
         span = provider.tracer.start_span(
             options.name or names.call.format(pipeline=self.name),
             context=context,
@@ -198,6 +223,84 @@ class Tracing:
             start_time=timeline.at(began),
         )
         return CallSpan(span, names, timeline, context)
+
+
+class _Traced:
+    """The spans of a call that is on its shortcut."""
+
+    account: Account
+    span: AttemptSpan
+
+    def __init__(self, policy: Tracing, provider: Provider, call: Passage) -> None:
+        self.policy = policy
+        self._provider = provider
+        self._request = call.request
+        self._shared = call.shared
+        self._token: Token[Context] | None = None
+
+    def open(self, ledger: Ledger, began: float, wall: float) -> Mapping[str, str]:
+        """Begin them; gives the headers that propagate their context."""
+        policy, provider, request = self.policy, self._provider, self._request
+        timeline = Timeline(wall, began)
+        call = policy.call_span(request, provider, timeline, began, None)
+        self.account = account = Account(provider, policy.name, ledger, timeline, call, owned=True)
+        ledger.listen(account)
+        self.span = account.open(request, began)
+        ledger.context = account.context
+        carrier: dict[str, str] = {}
+        if provider.traces:
+            propagate.inject(carrier, context=self.span.context)
+        return carrier
+
+    def enter(self) -> None:
+        """Have what is done from here on stand under the attempt's span."""
+        self._token = attach(hide_from_others(self.span.context))
+
+    def leave(self) -> None:
+        """No longer."""
+        if self._token is not None:
+            _leave(self._token)
+
+    def put_back(self) -> None:
+        """Nothing was begun."""
+
+    def completed(self, response: Response, ledger: Ledger, at: float) -> None:
+        """All went well: the spans end."""
+        account, attempt = self.account, ledger.attempts[0]
+        self.span.answered(response)
+        self.span.ended(_COMPLETE, at)
+        if ledger.is_unwritten:  # else the account has heard of its end
+            account.judged(attempt, at)
+        account.finished(response, self._shared, at)
+        account.ended(_COMPLETE, at)
+        ledger.forget(account)
+
+    def watcher(self, response: Response, ledger: Ledger) -> Watcher:
+        """Those who would have watched the body."""
+        del ledger
+        self.span.answered(response)
+        self.account.finished(response, self._shared, self.account.latest())
+        return _Both(self.span, self.account)
+
+
+class _Both:
+    """Two watchers, the inner one first."""
+
+    def __init__(self, inner: Watcher, outer: Watcher) -> None:
+        self._inner = inner
+        self._outer = outer
+
+    def chunk(self, data: bytes, at: float) -> None:
+        """To both."""
+        self._inner.chunk(data, at)
+        self._outer.chunk(data, at)
+
+    def ended(self, end: BodyEnd, at: float) -> BodyEnd:
+        """To both."""
+        return self._outer.ended(self._inner.ended(end, at), at)
+
+
+_COMPLETE = BodyEnd(Outcome.COMPLETE)
 
 
 def _account_of(ledger: Ledger) -> Account | None:

@@ -7,6 +7,7 @@ from opentelemetry.context import Context
 from resilient_foundry.call import ASIDE, Shared, options_of
 from resilient_foundry.events import (
     NEVER_CLOSED,
+    Attempt,
     AttemptAnswered,
     AttemptEnded,
     AttemptStarted,
@@ -99,7 +100,7 @@ class Account:
         aside: str | bool | None = request.extensions.get(ASIDE)
         under = self._repaired(aside, request, moment) if isinstance(aside, str) else self.call
         opened = open_attempt(self._provider, request, under, self._timeline, moment)
-        opened.is_measured = self.measures_attempts
+        opened.is_measured = opened.is_measured and self.measures_attempts
         self._open[number] = self._last = opened
         if not aside:
             self._sent += 1
@@ -112,7 +113,7 @@ class Account:
 
     def failed(self, error: BaseException, shared: Shared, moment: float | None) -> None:
         """The call ends without an answer. Cancelling it is no error."""
-        at = moment if moment is not None else self._latest()
+        at = moment if moment is not None else self.latest()
         self._note_the_deadline(shared, at)
         if not isinstance(error, Exception):
             self._close("cancelled", at)
@@ -143,7 +144,7 @@ class Account:
         self._close(outcome, at)
         return end
 
-    def _latest(self) -> float:
+    def latest(self) -> float:
         """The moment of what happened last."""
         events = self.ledger.events
         return self.ledger.started + (events[-1][0] if events else 0.0)
@@ -152,7 +153,11 @@ class Account:
         span = self._open.pop(event.number, None)
         if span is None:
             return
-        attempt = self.ledger.attempts[event.number - 1]
+        self.judged(self.ledger.attempts[event.number - 1], at, span)
+
+    def judged(self, attempt: Attempt, at: float, span: AttemptSpan | None = None) -> None:
+        """Everybody has said what an attempt was."""
+        span = span or self._open.pop(attempt.number)
         if self.call is None and attempt.outcome in STREAM_FAILURES:
             span.error_type = STREAM_FAILURES[attempt.outcome]  # nobody else is there to say so
         span.judged(attempt, at)
@@ -220,9 +225,10 @@ class Account:
         self._end_the_repair(outcome, at)
         names, call = self._provider.names, self.call
         seconds = at - self.ledger.started
-        self._provider.instruments.call_ended(
-            self._pipeline, outcome, self._error_type, seconds, self._sent, self.context
-        )
+        if self._provider.measures:
+            self._provider.instruments.call_ended(
+                self._pipeline, outcome, self._error_type, seconds, self._sent, self.context
+            )
         if call is None:
             return
         if not self._owned:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from opentelemetry import metrics, trace
 
+from resilient_foundry.flow import URL
+from resilient_foundry.origin import DEFAULT_PORTS, origin
 from resilient_foundry.telemetry.instruments import Instruments
 from resilient_foundry.telemetry.names import SCOPE, Names
+
+Server = tuple[str, dict[str, str | int]]
+"""An origin, and the attributes of spans that name it."""
+_SERVERS = 1000
+"""Origins that a provider remembers."""
 
 OF_A_BLOCK: ContextVar[tuple[trace.TracerProvider, metrics.MeterProvider] | None] = ContextVar(
     "of_a_block", default=None
@@ -20,7 +28,7 @@ OF_A_BLOCK: ContextVar[tuple[trace.TracerProvider, metrics.MeterProvider] | None
 class Provider:
     """A tracer, the instruments, and the names that both use."""
 
-    __slots__ = ("instruments", "names", "tracer", "traces")
+    __slots__ = ("_servers", "instruments", "measures", "names", "tracer", "traces")
 
     def __init__(
         self, tracers: trace.TracerProvider | None, meters: metrics.MeterProvider | None, names: Names
@@ -29,7 +37,20 @@ class Provider:
         self.traces = tracers is not None
         """Whether anybody takes spans."""
         self.tracer: trace.Tracer = (tracers or trace.NoOpTracerProvider()).get_tracer(SCOPE)
+        self.measures = meters is not None
+        """Whether anybody takes metrics."""
         self.instruments = _instruments(meters or metrics.NoOpMeterProvider(), names)
+        self._servers: dict[tuple[str, str, int | None], Server] = {}
+
+    def server(self, url: URL) -> Server:
+        """Who is asked: the origin, and its attributes; those of most calls are known already."""
+        key = url.scheme, url.host, url.port
+        known = self._servers.get(key)
+        if known is None:
+            if len(self._servers) >= _SERVERS:
+                self._servers.clear()
+            known = self._servers[key] = origin(url), server_of(url, self.names)
+        return known
 
 
 class Providers:
@@ -50,13 +71,13 @@ class Providers:
         self,
         tracers: trace.TracerProvider | None,
         meters: metrics.MeterProvider | None,
-        names: Names,
+        names: Callable[[], Names],
         *,
         needed: bool = False,
     ) -> Provider | None:
         """The provider for those given, or else for those of the process; None where neither does anything.
 
-        With `needed` there is one all the same, for there is somebody else who listens.
+        `names` is asked once for each. With `needed` there is one all the same, for there is somebody else who listens.
         """
         here = OF_A_BLOCK.get()
         if here is not None:
@@ -70,9 +91,15 @@ class Providers:
         real_meters = None if isinstance(meters, NO_METRICS) else meters
         if real_tracers is None and real_meters is None and not needed:
             return None
-        provider = Provider(real_tracers, real_meters, names)
+        provider = Provider(real_tracers, real_meters, names())
         self._made = tracers, meters, provider
         return provider
+
+
+def server_of(url: URL, names: Names) -> dict[str, str | int]:
+    """Who is asked."""
+    port = url.port or DEFAULT_PORTS.get(url.scheme)
+    return {names.server_address: url.host} | ({names.server_port: port} if port else {})
 
 
 _made: WeakKeyDictionary[metrics.MeterProvider, dict[Names, Instruments]] = WeakKeyDictionary()

@@ -13,8 +13,7 @@ from resilient_foundry.call import ASIDE, HEDGE, attempt_of, options_of
 from resilient_foundry.errors import DeadlineExceededError, ResilienceError
 from resilient_foundry.events import NEVER_CLOSED, Attempt, BodyEnd, Outcome
 from resilient_foundry.faults import Fault, Verdict, fault_of, judge_by_status
-from resilient_foundry.flow import URL, Request, Response
-from resilient_foundry.origin import DEFAULT_PORTS, origin
+from resilient_foundry.flow import Request, Response
 from resilient_foundry.telemetry.instruments import Instruments
 from resilient_foundry.telemetry.names import Names
 from resilient_foundry.telemetry.provider import Provider
@@ -259,12 +258,6 @@ def is_refusal(error: BaseException) -> bool:
     return isinstance(error, ResilienceError) and not isinstance(error, DeadlineExceededError)
 
 
-def server_of(url: URL, names: Names) -> dict[str, str | int]:
-    """Who is asked."""
-    port = url.port or DEFAULT_PORTS.get(url.scheme)
-    return {names.server_address: url.host} | ({names.server_port: port} if port else {})
-
-
 def open_attempt(
     provider: Provider, request: Request, call: CallSpan | None, timeline: Timeline, moment: float
 ) -> AttemptSpan:
@@ -275,11 +268,11 @@ def open_attempt(
     """
     names = provider.names
     method = request.method if request.method in _METHODS else "_OTHER"
-    server = server_of(request.url, names)
+    whose, server = provider.server(request.url)
     template = options_of(request).template
     attributes: dict[str, Any] = {
         names.method: method,
-        names.url: origin(request.url) + request.url.raw_path.partition(b"?")[0].decode("ascii", "replace"),
+        names.url: whose + request.url.raw_path.partition(b"?")[0].decode("ascii", "replace"),
         **server,
     }
     if template is not None:
@@ -308,7 +301,9 @@ def open_attempt(
     if call is not None and not is_hedge and names.aside not in attributes:
         call.primary = span.get_span_context()
     about = {names.method: method, **server}
-    return AttemptSpan(span, names, timeline, provider.instruments, about, call=call, began=moment)
+    made = AttemptSpan(span, names, timeline, provider.instruments, about, call=call, began=moment)
+    made.is_measured = provider.measures
+    return made
 
 
 def _peer(response: Response, names: Names) -> dict[str, str | int]:

@@ -8,9 +8,11 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from resilient_foundry._extras import require
+from resilient_foundry.call import NO_SHORTCUT, Passage, passage_of
+from resilient_foundry.events import BodyEnd, Ledger
 from resilient_foundry.flow import Flow, Proceed, Request, Response, now
 from resilient_foundry.policies.deadline import Deadline
 from resilient_foundry.policies.limit import ConcurrencyLimit
@@ -139,14 +141,50 @@ class Counted:
     budget: Budget
     seen: Seen
 
+    def take(self, call: Passage) -> object:
+        """Count the call, which goes out at once."""
+        del call
+        if time.monotonic() > self.seen.until or not self.budget.take():
+            return NO_SHORTCUT
+        return _Timed(self)
+
     def flow(self, request: Request, proceed: Proceed) -> Flow[Response]:
         """Count, and send."""
-        if time.monotonic() > self.seen.until or not self.budget.take():
+        is_counted = passage_of(request) is not None
+        if not is_counted and (time.monotonic() > self.seen.until or not self.budget.take()):
             raise WindowClosedError
         began = yield from now()
         response = yield from proceed(request)
         self.seen.services.append((yield from now()) - began)
         return response
+
+
+class _Timed:
+    """A call that was counted, and whose answer came well."""
+
+    def __init__(self, policy: Counted) -> None:
+        self.policy = policy
+
+    def put_back(self) -> None:
+        """It is counted all the same: the budget is an upper bound."""
+
+    def completed(self, response: Response, ledger: Ledger, at: float) -> None:
+        """How long its head took."""
+        del response, at
+        self.policy.seen.services.append(ledger.attempts[0].answered_after or 0.0)
+
+    def watcher(self, response: Response, ledger: Ledger) -> Self:
+        """Nobody needs to know how else it ended."""
+        del response, ledger
+        return self
+
+    def chunk(self, data: bytes, at: float) -> None:
+        """Nothing to do."""
+
+    def ended(self, end: BodyEnd, at: float) -> BodyEnd:
+        """As it was."""
+        del at
+        return end
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,7 @@ def test_who_comes_after_the_first_call_is_found_with_the_next() -> None:
     """A program may set up its SDK at any time."""
     providers, silent = Providers(), NoOpTracerProvider()
     (first, _), (second, _) = meters(), meters()
-    found = [providers.find(silent, provider, STABLE) for provider in (first, first, second)]
+    found = [providers.find(silent, provider, lambda: STABLE) for provider in (first, first, second)]
     assert found[0] is not None
     assert found[0] is found[1]
     assert found[2] is not None
