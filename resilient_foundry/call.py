@@ -70,7 +70,6 @@ CLOCK_STEP = 0.005
 """Seconds. Timers of operating systems may fire a few milliseconds before the deadline that they were set to."""
 
 
-@dataclass(slots=True)
 class Shared:
     """What all legs of one call hold in common. httpx copies extensions to the next leg; this object stays the same."""
 
@@ -78,26 +77,26 @@ class Shared:
     """The monotonic moment by which the call must be answered, while one of its legs is under way."""
     carried: float | None = None
     """That moment, between two legs."""
-    with_body: bool = False
+    with_body = False
     """Whether it also covers the body of an answer that is no stream of events."""
     answered: int | None = None
     """A hash of what the request of the last leg looked like, where the client may send another leg after its answer.
     The very same request once more is no leg but another call."""
-    retries: int = 0
+    retries = 0
     """How many attempts of this call were not the first one, over all its legs and nested stacks."""
     counted: object = None
     """The budget that has counted this call already."""
-    harmless: bool = False
+    harmless = False
     """Whether a policy further in knows that doing the call twice does no harm."""
-    moment: float = math.inf
+    moment = math.inf
     """When the innermost part under a limit must be over, for synchronous code, which looks at it between reads."""
-    scopes: list[tuple[Any, float]] | None = field(default=None, repr=False)
+    scopes: list[tuple[Any, float]] | None = None
     """The cancel scopes of the parts under a limit, and when they must be over, on the event loop's clock."""
-    passage: Passage | None = field(default=None, repr=False)
+    passage: Passage | None = None
     """The shortcut that the leg under way has left, until its first attempt has been told to the flows."""
     limit: tuple[float, float] | None = None
     """The seconds of the last deadline that was set for it, and its moment."""
-    under_way: bool = False
+    under_way = False
     """Whether a leg is under way; a stack over a stack takes part in it."""
 
 

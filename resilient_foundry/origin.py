@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import urlsplit
 
 from resilient_foundry.flow import URL
@@ -9,8 +10,26 @@ from resilient_foundry.flow import URL
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
+_MOST_KNOWN = 10_000
+_known: dict[object, str] = {}
+"""Origins by the parts that httpx-shaped libraries keep of a parsed URL, under a private name."""
+
+
 def origin(url: URL | str) -> str:
     """Scheme, host and port (RFC 6454 section 4), the default port written out, lower case."""
+    parsed: Any = getattr(url, "_uri_reference", None)  # without it the public parts are asked, which takes longer
+    if parsed is None:
+        return _origin(url)
+    key = parsed.scheme, parsed.host, parsed.port
+    found = _known.get(key)
+    if found is None:
+        if len(_known) >= _MOST_KNOWN:
+            _known.clear()
+        found = _known[key] = _origin(url)
+    return found
+
+
+def _origin(url: URL | str) -> str:
     scheme, host, named = _parts(url) if isinstance(url, str) else (url.scheme, url.host, url.port)
     host = f"[{host}]" if ":" in host else host
     port = named or DEFAULT_PORTS.get(scheme)

@@ -267,13 +267,19 @@ class _Traced:
     def completed(self, response: Response, ledger: Ledger, at: float) -> None:
         """All went well: the spans end."""
         account, attempt = self.account, ledger.attempts[0]
+        ledger.forget(account)
+        if not (
+            self._provider.measures
+            or self.span.span.is_recording()
+            or (account.call and account.call.span.is_recording())
+        ):
+            return  # sampled out
         self.span.answered(response)
         self.span.ended(_COMPLETE, at)
         if ledger.is_unwritten:  # else the account has heard of its end
             account.judged(attempt, at)
         account.finished(response, self._shared, at)
         account.ended(_COMPLETE, at)
-        ledger.forget(account)
 
     def watcher(self, response: Response, ledger: Ledger) -> Watcher:
         """Those who would have watched the body."""

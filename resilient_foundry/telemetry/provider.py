@@ -28,7 +28,7 @@ OF_A_BLOCK: ContextVar[tuple[trace.TracerProvider, metrics.MeterProvider] | None
 class Provider:
     """A tracer, the instruments, and the names that both use."""
 
-    __slots__ = ("_servers", "instruments", "measures", "names", "tracer", "traces")
+    __slots__ = ("_servers", "follows_parents", "instruments", "measures", "names", "tracer", "traces")
 
     def __init__(
         self, tracers: trace.TracerProvider | None, meters: metrics.MeterProvider | None, names: Names
@@ -37,6 +37,8 @@ class Provider:
         self.traces = tracers is not None
         """Whether anybody takes spans."""
         self.tracer: trace.Tracer = (tracers or trace.NoOpTracerProvider()).get_tracer(SCOPE)
+        self.follows_parents = type(getattr(self.tracer, "sampler", None)).__name__ == "ParentBased"
+        """Whether nothing is recorded under what is not: the sampler that SDKs begin with, by its name in the SDK."""
         self.measures = meters is not None
         """Whether anybody takes metrics."""
         self.instruments = _instruments(meters or metrics.NoOpMeterProvider(), names)

@@ -109,10 +109,11 @@ class AttemptSpan:
         *,
         call: CallSpan | None,
         began: float,
+        context: Context | None = None,
     ) -> None:
         self.span = span
         self.names = names
-        self.context = trace.set_span_in_context(span)
+        self.context = context or trace.set_span_in_context(span)
         """What is done for the attempt stands in this context."""
         self.status: int | None = None
         self.protocol: str | None = None
@@ -267,6 +268,8 @@ def open_attempt(
     want it, for a caller could make up any number of names.
     """
     names = provider.names
+    if call is not None and provider.follows_parents and not provider.measures and not call.span.is_recording():
+        return _unrecorded(provider, request, call, timeline, moment)
     method = request.method if request.method in _METHODS else "_OTHER"
     whose, server = provider.server(request.url)
     template = options_of(request).template
@@ -303,6 +306,18 @@ def open_attempt(
     about = {names.method: method, **server}
     made = AttemptSpan(span, names, timeline, provider.instruments, about, call=call, began=moment)
     made.is_measured = provider.measures
+    return made
+
+
+def _unrecorded(provider: Provider, request: Request, call: CallSpan, timeline: Timeline, moment: float) -> AttemptSpan:
+    """What stands for the span of an attempt of a call that was sampled out: it propagates the context of the call."""
+    if not request.extensions.get(ASIDE):
+        call.number()
+    span = trace.NonRecordingSpan(call.span.get_span_context())
+    made = AttemptSpan(
+        span, provider.names, timeline, provider.instruments, {}, call=call, began=moment, context=call.context
+    )
+    made.is_measured = False
     return made
 
 
