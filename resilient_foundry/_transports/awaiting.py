@@ -10,7 +10,8 @@ import anyio
 from anyio.abc import TaskGroup
 
 from resilient_foundry._transports.body import AsyncBody, Body, settle_the_lost
-from resilient_foundry._transports.driver import ASKED_MOST, Driver, Steps, came_whole, loop, wrap
+from resilient_foundry._transports.driver import ASKED_MOST, Driver, came_whole, loop, wrap
+from resilient_foundry._transports.shortcut import Steps
 from resilient_foundry._transports.story import AsyncStory
 from resilient_foundry._transports.wake import waker
 from resilient_foundry._transports.watch import Watch, watch

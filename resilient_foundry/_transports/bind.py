@@ -14,7 +14,7 @@ from typing import Any
 
 from resilient_foundry._transports.awaiting import AsyncDriver
 from resilient_foundry._transports.blocking import SyncDriver
-from resilient_foundry._transports.driver import Steps, World
+from resilient_foundry._transports.driver import World
 from resilient_foundry._transports.layers import (
     repeated_above,
     warn_of_a_stack_below,
@@ -22,6 +22,7 @@ from resilient_foundry._transports.layers import (
     warn_of_retries_below,
 )
 from resilient_foundry._transports.library import Library, colours_of, described, library_of
+from resilient_foundry._transports.shortcut import Steps
 from resilient_foundry.effects import Flow
 from resilient_foundry.holders import all_of
 

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from resilient_foundry._transports.body import Body, SyncBody, settle_the_lost
-from resilient_foundry._transports.driver import ASKED_MOST, Driver, Steps, came_whole, loop, wrap
+from resilient_foundry._transports.driver import ASKED_MOST, Driver, came_whole, loop, wrap
+from resilient_foundry._transports.shortcut import Steps
 from resilient_foundry._transports.story import SyncStory
 from resilient_foundry.call import Shared
 from resilient_foundry.effects import (

@@ -21,19 +21,12 @@ from resilient_foundry._transports.library import Library, described
 from resilient_foundry._transports.limits import LiveLimits
 from resilient_foundry._transports.logs import is_enabled_for, log
 from resilient_foundry._transports.rewind import rewind_of
+from resilient_foundry._transports.shortcut import Passing
 from resilient_foundry.call import (
-    ATTEMPT,
     IDLE,
     MORE_LEGS,
-    NO_OPTIONS,
-    NO_SHORTCUT,
-    OPTIONS,
-    SHARED,
     Shared,
-    Taken,
-    Traced,
     belongs_to,
-    options_of,
     shared_of,
     with_extensions,
 )
@@ -59,7 +52,6 @@ from resilient_foundry.effects import (
 )
 from resilient_foundry.errors import ResilienceError
 from resilient_foundry.events import Attempt, AttemptEnded, AttemptStarted, Event, Ledger, Outcome, TimedOut
-from resilient_foundry.origin import origin
 
 _BETWEEN_LEGS = 1.0
 """Seconds after a deadline from which on what looks like a leg is another call: clients send legs one after the other,
@@ -93,10 +85,7 @@ WORLD: ContextVar[World] = ContextVar("world", default=World())  # noqa: B039 - 
 """The world of the transports that are made here."""
 
 
-Steps = tuple[Callable[[Any], Any], ...]
-"""What the policies of a stack that has a shortcut do there, outermost first."""
-_THE_FIRST = AttemptStarted(1)
-_GOOD, _NOT_GOOD, _FAILURES = 200, 300, 400
+_FAILURES = 400
 """RFC 9110 section 15."""
 
 
@@ -113,22 +102,12 @@ class _Nobody:
 _NOBODY = _Nobody()
 
 
-class Driver:
+class Driver(Passing):
     """What both colours share: one call, its ledger, and the bodies that it opened."""
 
     opened: list[Any]
     cookies: Cookies | None = None
     side_by_side = False
-
-    # What is known of a call on its shortcut; see `Passage`.
-    options = NO_OPTIONS
-    origin = ""
-    limits: Mapping[str, float | None] | None = None
-    idle: float | None = None
-    budget: Any = None
-    traced: Traced | None = None
-    told: tuple[Any, BaseException | None] | None = None
-    """What came of the first attempt, answer or error, where it went out before the flows were asked."""
 
     def __init__(
         self,
@@ -196,120 +175,6 @@ class Driver:
             case _:
                 raise TypeError(f"a flow asked for {effect!r}, which no driver answers")
 
-    def set_out(self, request: Any, steps: Steps) -> bool:
-        """Whether the call may take its shortcut; then every policy has taken what it needs."""
-        extensions = request.extensions
-        if SHARED in extensions or type(request.stream) is not self.library.byte_stream:
-            return False  # a further leg, or a body that may not be sent twice
-        shared = self.shared = extensions[SHARED] = Shared()
-        shared.under_way = True
-        if OPTIONS in extensions:
-            self.options = options_of(request)
-        self.request = request
-        self.origin = origin(request.url)
-        self.given: list[Taken] = []
-        try:
-            for take in steps:
-                one = take(self)
-                if one is NO_SHORTCUT:
-                    self.put_back()
-                    return False
-                if one is not None:
-                    self.given.append(one)
-        except BaseException:
-            self.put_back()
-            raise
-        return True
-
-    def put_back(self) -> None:
-        """The shortcut is not taken; the flows begin from nothing."""
-        shared = self.shared
-        shared.under_way, shared.until, shared.with_body, shared.limit = False, None, False, None
-        for one in self.given:
-            one.put_back()
-
-    def taken_by(self, policy: object) -> Any:
-        """What this policy took."""
-        return next(one for one in self.given if one.policy is policy)
-
-    def outgoing(self, request: Any) -> Any:
-        """The first attempt of a call on its shortcut, with its limits; as `begin`."""
-        ledger, shared, extensions = self.ledger, self.shared, request.extensions
-        if self.budget is not None:
-            self.budget.called(self.origin, self.began)
-        is_heard = bool(ledger.listeners) or ledger.log_from <= logging.DEBUG
-        headers = None if self.traced is None else self.traced.open(ledger, self.began, self.world.wall())
-        self.attempt = attempt = Attempt(1, 0.0)
-        ledger.attempts.append(attempt)
-        if is_heard:
-            ledger.tell(_THE_FIRST, self.began)
-        else:
-            ledger.is_unwritten = True
-        until, idle = shared.until, self.idle
-        limits = self.limits
-        if until is None and limits is None:
-            self.live = None
-            return request if headers is None else with_extensions(request, dict(extensions), headers)
-        if limits is None:
-            limits = extensions.get("timeout") or {}
-        body = limits.get("read")
-        if idle is not None and body is not None and idle > body:
-            body = idle
-        self.live = LiveLimits(limits, until=until, body=body, clock=self.clock)
-        changed = {**extensions, "timeout": self.live}
-        if self.limits is not None:
-            changed[IDLE] = idle
-        return with_extensions(request, changed, headers)
-
-    def good(self, response: Any, *, holds_streams: bool) -> Body | None:
-        """The body of a good answer, on which the call has nothing more to do; None where the flows are to be asked."""
-        status, shared = response.status_code, self.shared
-        if not _GOOD <= status < _NOT_GOOD:
-            return None
-        now, until = self.clock(), shared.until
-        if until is not None and now > until:
-            return None
-        if holds_streams and announces_a_stream(response.headers.raw):
-            return None
-        attempt, live, given = self.attempt, self.live, self.given
-        covered = until is not None and shared.with_body
-        if live is not None:
-            if until is not None and covered and (live.body is None or until - now < live.body):
-                covered = not announces_a_stream(response.headers.raw)  # else it makes no difference yet
-            live.head_arrived(deadline_covers_the_body=covered)
-        attempt.status, attempt.answered_after = status, now - self.began
-        extensions = response.extensions
-        extensions[ATTEMPT], extensions["resilience"] = attempt, self.ledger
-        body = Body(self.library, self.ledger, attempt, self.began, self.clock)
-        body.live = live
-        if covered:
-            body.until, body.response = until, response
-        if given:
-            given.reverse()  # whoever stands nearest to the network hears first
-            body.response = response
-        body.taken = given
-        shared.under_way, shared.until, shared.with_body = False, None, False
-        return body
-
-    def tell_the_flows(self, response: Any, error: BaseException | None) -> Shared:
-        """The first attempt is not all there is to the call: the flows are asked, and told of it as it was."""
-        self.told = response, error
-        shared = self.shared
-        shared.until, shared.with_body = None, False
-        shared.passage = self
-        return shared
-
-    def recall(self) -> Any:
-        """What came of the attempt that went out before the flows were asked; raises what it met."""
-        assert self.told is not None  # noqa: S101 - the caller has looked
-        (response, error), self.told, self.shared.passage = self.told, None, None
-        if error is None:
-            return response
-        try:
-            raise error
-        finally:
-            del error  # it holds this frame
-
     def enter(self, request: Any) -> Shared | None:
         """Begin a leg of the call; None where a stack further out has begun it."""
         self.shared = shared = shared_of(request)  # on the caller's own, from which the client makes the next leg
@@ -327,8 +192,11 @@ class Driver:
     def exit(self, request: Any, leg: Shared | None, response: Any) -> None:
         """End the leg that `enter` began; `response` is None where it got no answer."""
         self.owner.has_failed = response is None or response.status_code >= _FAILURES
+        if self.told is not None:  # a flow ended before anybody asked for the attempt
+            for one in self.given:
+                one.put_back()
         if leg is not None:
-            leg.under_way, leg.until = False, None
+            leg.under_way, leg.until, leg.passage = False, None, None
             if response is not None and response.status_code in MORE_LEGS:
                 leg.answered = _looks(request)
 
@@ -436,14 +304,6 @@ class Driver:
             error = self.library.dress(error)
         error.resilience = self.ledger  # type: ignore[attr-defined]  # every error carries its ledger
         return error
-
-
-def announces_a_stream(headers: list[tuple[bytes, bytes]]) -> bool:
-    """As `sse.announced_by`, of a head as it came over the wire."""
-    for name, value in headers:
-        if name.lower() == b"content-type":
-            return b"text/event-stream" in value.lower()
-    return False
 
 
 def _looks(request: Any) -> int:
