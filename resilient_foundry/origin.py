@@ -10,9 +10,9 @@ from resilient_foundry.flow import URL
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-_MOST_KNOWN = 10_000
+_MOST_KNOWN = 32
 _known: dict[object, str] = {}
-"""Origins by the parts that httpx-shaped libraries keep of a parsed URL, under a private name."""
+"""A few origins, by the parts that httpx-shaped libraries keep of a parsed URL under a private name."""
 
 
 def origin(url: URL | str) -> str:
