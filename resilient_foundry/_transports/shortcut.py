@@ -111,12 +111,10 @@ class Passing:
         else:
             ledger.is_unwritten = True
         until, idle = shared.until, self.idle
-        limits = self.limits
-        if until is None and limits is None:
+        if until is None and self.limits is None:
             self.live = None
             return request if headers is None else with_extensions(request, dict(extensions), headers)
-        if limits is None:
-            limits = extensions.get("timeout") or {}
+        limits: Mapping[str, float | None] = self.limits or extensions.get("timeout") or {}
         body = limits.get("read")
         if idle is not None and body is not None and idle > body:
             body = idle
