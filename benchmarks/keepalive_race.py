@@ -9,6 +9,7 @@ each way. Without `Retry`, and with it, in httpx and httpx2; what is counted is 
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -39,6 +40,7 @@ def measure(quick: bool) -> Figures:
 
 def measured(*, turns: int, expiries: Sequence[float]) -> Figures:
     """So many requests on each of twenty connections, with a pause before each; all settings at the same time."""
+    logging.getLogger("stamina").setLevel(logging.ERROR)  # it says each retry
     with apart(), origin(Behaviour(idle=IDLE)) as server:
         return {"cells": asyncio.run(_all(server.url, turns, expiries))}
 
@@ -85,6 +87,8 @@ async def _cell(url: str, turns: int, name: str, expiry: float, retries: bool) -
 async def _far_away(host: str, port: int) -> AsyncGenerator[str]:
     """The server, behind a way that takes 20 ms each direction; on loopback."""
 
+    carrying: set[asyncio.Task[None]] = set()
+
     async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         loop = asyncio.get_running_loop()
         with suppress(ConnectionError):
@@ -92,15 +96,23 @@ async def _far_away(host: str, port: int) -> AsyncGenerator[str]:
                 loop.call_later(ONE_WAY, _write, writer, data)
         loop.call_later(ONE_WAY, writer.close)
 
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         up, down = await asyncio.open_connection(host, port)
         await asyncio.gather(carry(reader, down), carry(up, writer))
+
+    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(connect(reader, writer))
+        carrying.add(task)
+        task.add_done_callback(carrying.discard)
 
     relay = await asyncio.start_server(connected, "127.0.0.1", 0, backlog=1024)
     try:
         yield f"http://127.0.0.1:{relay.sockets[0].getsockname()[1]}"
     finally:
         relay.close()
+        for task in carrying:
+            task.cancel()
+        await asyncio.gather(*carrying, return_exceptions=True)
 
 
 def _write(writer: asyncio.StreamWriter, data: bytes) -> None:

@@ -1,9 +1,10 @@
 """How many connections, and how they should be kept.
 
 Callers that ask without a pause, connections from one to more than there are callers, before a server that answers at
-once and one that takes 50 ms: in httpx and httpx2, over their own pools. Then, at 64 callers, how many of 64 connections
-are kept idle; at 128, what else could stand underneath five policies: the pool in shards, and aiohttp's. Last, the same server,
-standing still for 0.3 of every 2 seconds, in a closed loop and in an open one. Connections are those that the server counts.
+once and one that takes 50 ms: in httpx and httpx2, over their own pools. Then, at 64 callers, how many of 64
+connections are kept idle; at 128, what else could stand underneath five policies: the pool in shards, and aiohttp's.
+Last, a server that stands still for 0.3 of every 2 seconds, in a closed loop and in an open one. Connections are those
+that the server counts.
 """
 
 from __future__ import annotations
@@ -197,7 +198,7 @@ def find(figures: Figures, **wanted: Any) -> list[dict[str, Any]]:
 
 
 def _swept(figures: Figures, client: str, server: str, callers: int) -> list[dict[str, Any]]:
-    found = [cell for cell in find(figures, client=client, server=server, callers=callers)]
+    found = find(figures, client=client, server=server, callers=callers)
     return [cell for cell in found if cell["kept"] == cell["connections"]]
 
 
