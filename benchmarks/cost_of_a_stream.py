@@ -254,7 +254,7 @@ def later(figures: Figures) -> float:
 
 
 def growth(figures: Figures, name: str = GUARDED) -> float:
-    """Kilobytes by which the peak of the longer stream is higher. (The client also keeps the text, for `result()`.)"""
+    """Kilobytes by which the peak of the longer stream is higher; the client also keeps the text, for `result()`."""
     short, long = figures["peaks"][name]
     return float(long - short) / 1024
 

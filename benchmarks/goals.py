@@ -8,7 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from benchmarks import cost_of_a_stack, cost_of_an_import, refusals, scale, tune_against_the_sweep, work_of_a_stack
+from benchmarks import (
+    cost_of_a_stack,
+    cost_of_a_stream,
+    cost_of_an_import,
+    keepalive_race,
+    queue_in_front,
+    refusals,
+    scale,
+    threads,
+    tune_against_the_sweep,
+    work_of_a_stack,
+)
 from benchmarks.contenders import FIVE
 from benchmarks.question import Figures
 
@@ -83,6 +94,47 @@ def _weight_of_an_origin(figures: Figures) -> Seen:
     return f"{weight:,.0f} bytes", weight <= scale.GOAL_OF_THE_WEIGHT
 
 
+def _in_front(key: str) -> Callable[[Figures], Seen]:
+    def seen(figures: Figures) -> Seen:
+        figure, is_reached = queue_in_front.reached(figures)[key]
+        return f"{figure:.2f} x", is_reached
+
+    return seen
+
+
+def _threads(figures: Figures) -> Seen:
+    share = threads.ratio(figures, threads.SLOW, threads.OF, threads.FIVE)
+    return f"{share:.3f} x", share >= threads.GOAL
+
+
+def _event(figures: Figures) -> Seen:
+    added = cost_of_a_stream.added(figures, cost_of_a_stream.TYPED)
+    return f"+{added:.1f} µs", added <= cost_of_a_stream.GOAL
+
+
+def _peak(figures: Figures) -> Seen:
+    growth = cost_of_a_stream.growth(figures)
+    return f"{growth:+.0f} kB", growth <= cost_of_a_stream.GOAL_OF_THE_PEAK
+
+
+def _first_event(figures: Figures) -> Seen:
+    later = cost_of_a_stream.later(figures)
+    return f"{later:.2f} ms", later <= cost_of_a_stream.GOAL_OF_THE_FIRST
+
+
+def _weight_of_a_stream(figures: Figures) -> Seen:
+    weight = float(figures["stream"])
+    return f"{weight:,.0f} bytes", weight <= scale.GOAL_OF_A_STREAM
+
+
+def _stale(figures: Figures) -> Seen:
+    return f"{100 * keepalive_race.reached(figures)[0]:.1f} %", keepalive_race.reached(figures)[0] == 0.0
+
+
+def _stale_with_retry(figures: Figures) -> Seen:
+    return f"{100 * keepalive_race.reached(figures)[1]:.1f} %", keepalive_race.reached(figures)[1] == 0.0
+
+
 _BEFORE = ("+70 µs", "+66 µs", "1.18 to 1.30 x", "1.23 to 1.35 x", "1.32 to 1.52 x")
 GOALS: tuple[Goal, ...] = (
     *(_of_a_stack(goal, before) for goal, before in zip(cost_of_a_stack.GOALS, _BEFORE, strict=True)),
@@ -99,6 +151,60 @@ GOALS: tuple[Goal, ...] = (
         f"{work_of_a_stack.GOAL_GARBAGE}",
         _garbage,
     ),
+    *(
+        Goal(
+            "queue_in_front",
+            f"128 callers, 32 places, 50 ms, httpx: {what}" if key != "fair" else what,
+            reach,
+            _in_front(key),
+            before,
+        )
+        for (key, what, reach), before in zip(
+            queue_in_front.GOALS,
+            ("283/s alone", "2.1 s alone", "10.5 alone", "3.3 s alone, 330 ms if fair"),
+            strict=True,
+        )
+    ),
+    Goal(
+        "threads",
+        f"{threads.OF} threads on one client, 50 ms",
+        f"at least {threads.GOAL} x",
+        _threads,
+        "pybreaker.call 0.03 x",
+    ),
+    Goal(
+        "cost_of_a_stream",
+        "a streamed event, guarded and typed, over bytes",
+        f"at most +{cost_of_a_stream.GOAL:g} µs",
+        _event,
+        "httpx-sse + json +4.6 µs, openai +80 µs",
+    ),
+    Goal(
+        "cost_of_a_stream",
+        "memory of a stream five times as long, guarded",
+        f"at most +{cost_of_a_stream.GOAL_OF_THE_PEAK:g} kB",
+        _peak,
+    ),
+    Goal(
+        "cost_of_a_stream",
+        "the first event of a stream comes later by",
+        f"at most {cost_of_a_stream.GOAL_OF_THE_FIRST} ms",
+        _first_event,
+    ),
+    Goal(
+        "scale",
+        "memory for an open stream, over httpx's own",
+        f"at most {scale.GOAL_OF_A_STREAM:,.0f} bytes",
+        _weight_of_a_stream,
+    ),
+    Goal(
+        "keepalive_race",
+        f"requests that meet a closing connection, at {keepalive_race.RECOMMENDED} of the server's limit",
+        "0",
+        _stale,
+        "up to 30 %",
+    ),
+    Goal("keepalive_race", "those that the caller sees with `Retry`, at any expiry", "0", _stale_with_retry),
     Goal(
         "refusals",
         "refusals a second by an open circuit, at the transport",

@@ -16,7 +16,7 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 
@@ -29,6 +29,14 @@ def is_there() -> bool:
     return find_spec("hypercorn") is not None and find_spec("h2") is not None
 
 
+class Http2Counts(NamedTuple):
+    """What the server has seen since the last `reset`."""
+
+    requests: int
+    connections: int
+    """On which something was asked, and nothing before."""
+
+
 class Http2Origin:
     """A server that is running."""
 
@@ -39,10 +47,9 @@ class Http2Origin:
         """Count from zero, connections that are open aside."""
         httpx.get(f"{self.url}/reset", trust_env=False)
 
-    def counts(self) -> tuple[int, int]:
-        """(requests, connections that were not there before)."""
-        told: dict[str, int] = httpx.get(f"{self.url}/counts", trust_env=False).json()
-        return told["requests"], told["connections"]
+    def counts(self) -> Http2Counts:
+        """What it has seen since then."""
+        return Http2Counts(**httpx.get(f"{self.url}/counts", trust_env=False).json())
 
 
 @contextmanager

@@ -86,7 +86,6 @@ async def _cell(url: str, turns: int, name: str, expiry: float, retries: bool) -
 @asynccontextmanager
 async def _far_away(host: str, port: int) -> AsyncGenerator[str]:
     """The server, behind a way that takes 20 ms each direction; on loopback."""
-
     carrying: set[asyncio.Task[None]] = set()
 
     async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

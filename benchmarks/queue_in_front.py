@@ -36,7 +36,7 @@ MORE_REQUESTS, SHARE_OF_THE_P99, EVENNESS = 2.0, 0.2, 1.25
 FAIR = 1.1
 """To reach in the second: p99 against what each would wait if all waited alike."""
 
-_GOALS = (
+GOALS = (
     ("requests", "answers, against httpx alone", f"at least {MORE_REQUESTS:.1f} x"),
     ("p99", "p99, against httpx alone", f"at most {SHARE_OF_THE_P99:.2f} x"),
     ("evenness", "p99, against its median", f"at most {EVENNESS:.2f} x"),
@@ -190,7 +190,7 @@ def table(figures: Figures) -> str:
         lines.append("")
     lines += ["| ConcurrencyLimit in front of httpx | to reach | seen | reached |", "|---|---:|---:|---|"]
     seen = reached(figures)
-    for key, what, reach in _GOALS:
+    for key, what, reach in GOALS:
         figure, is_reached = seen[key]
         lines.append(f"| {what} | {reach} | {figure:.2f} x | {'yes' if is_reached else '**no**'} |")
     if figures["missing"]:

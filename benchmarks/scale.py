@@ -46,6 +46,8 @@ GOAL_OF_THE_COST = 1.6
 """Times the cost that is added to a call to one origin."""
 GOAL_OF_THE_WEIGHT = 2000.0
 """Bytes an origin."""
+GOAL_OF_A_STREAM = 3000.0
+"""Bytes to reach: what an open stream takes, over httpx's own."""
 
 BARE = "httpx alone"
 STANDARD = "Stack.standard()"
