@@ -97,7 +97,12 @@ async def _far_away(host: str, port: int) -> AsyncGenerator[str]:
 
     async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         up, down = await asyncio.open_connection(host, port)
-        await asyncio.gather(carry(reader, down), carry(up, writer))
+        try:
+            await asyncio.gather(carry(reader, down), carry(up, writer))
+            await asyncio.sleep(2 * ONE_WAY)  # what is still on its way
+        finally:
+            for end in (down, writer):
+                end.transport.abort()
 
     def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.create_task(connect(reader, writer))
@@ -112,6 +117,7 @@ async def _far_away(host: str, port: int) -> AsyncGenerator[str]:
         for task in carrying:
             task.cancel()
         await asyncio.gather(*carrying, return_exceptions=True)
+        await asyncio.sleep(0)  # sockets are closed in the next turn of the loop
 
 
 def _write(writer: asyncio.StreamWriter, data: bytes) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 _LINE_END = re.compile(rb"\r\n|\r|\n")
+_ORDINARY = re.compile(rb"data: ([^\r\n]*)\n\n")
 _BOM = b"\xef\xbb\xbf"
 _LF = 0x0A
 
@@ -87,7 +88,12 @@ class Decoder:
         if self._skip_lf and chunk:  # the CR that ended the last chunk has been acted upon; this LF belongs to it
             self._skip_lf = False
             start = int(chunk[0] == _LF)
-        for end in _LINE_END.finditer(chunk, start):
+        while True:
+            if not (self._line or self._data or self._event) and self._retry is None:
+                start = self._take_ordinary(chunk, start, events)
+            end = _LINE_END.search(chunk, start)
+            if end is None:
+                break
             self._line += chunk[start : end.start()]
             start = end.end()
             event = self._take_line()
@@ -96,6 +102,19 @@ class Decoder:
         self._skip_lf = self._skip_lf or (start > 0 and start == len(chunk) and chunk.endswith(b"\r"))
         self._line += chunk[start:]
         self._check()
+
+    def _take_ordinary(self, chunk: bytes, start: int, events: list[Event]) -> int:
+        """Take the events that are one line of data and whole, as nearly all are; gives where they end."""
+        found = _ORDINARY.match(chunk, start)
+        while found is not None:
+            end = found.end()
+            if end - start - 2 > self._max_bytes:
+                break  # said where lines are taken one by one
+            events.append(Event(found[1].decode("utf-8", "replace"), "message", self._id))
+            self._first = False
+            start = end
+            found = _ORDINARY.match(chunk, start)
+        return start
 
     def _take_line(self) -> Event | None:
         self._check()
