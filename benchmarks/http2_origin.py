@@ -103,6 +103,9 @@ async def _serve() -> None:
         config.keep_alive_timeout = 75.0
         print(f"http://127.0.0.1:{listening.getsockname()[1]}", flush=True)
 
+        # A connection that is still open at the end is cancelled, which streams of Python 3.11 tell as a failure.
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+
         async def ended() -> None:
             await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
 
