@@ -3,25 +3,32 @@
 Callers that ask without a pause, connections from one to more than there are callers, before a server that answers at
 once and one that takes 50 ms: in httpx and httpx2, over their own pools. Then, at 64 callers, how many of 64
 connections are kept idle; at 128, what else could stand underneath five policies: the pool in shards, and aiohttp's.
-Last, a server that stands still for 0.3 of every 2 seconds, in a closed loop and in an open one. Connections are those
-that the server counts.
+Then HTTP/1.1 beside HTTP/2, and the real Foundry Local with its built-in model, asked for a token. Last, a server that
+stands still for 0.3 of every 2 seconds, in a closed loop and in an open one. Connections are those that the server
+counts.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import random
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
 from itertools import product
 from typing import Any
 
+import httpx
+
+from benchmarks import http2_origin
 from benchmarks.origin import Behaviour, Origin, apart, origin
 from benchmarks.question import Figures, Question
 from resilient_foundry import AttemptTimeout, CircuitBreaker, ConcurrencyLimit, Deadline, Retry, Stack
 from resilient_foundry._extras import require
+from resilient_foundry.foundry.runtime import LocalRuntime
 from resilient_foundry.tuning.figures import quantile
 from resilient_foundry.tuning.load import Call, Load, closed, opened
 
@@ -85,10 +92,62 @@ def measured(chosen: Sequence[Setting], *, seconds: float, frozen: float) -> Fig
             cells.append({**asdict(setting), **runner.run(_cell(setting, server, seconds))})
         server.behave(_FROZEN)
         loops = runner.run(_loops(server.url, frozen))
+        versions = _versions(runner, seconds) if http2_origin.is_there() else []
+        models = _of_a_model(runner, seconds) if _has_the_runtime() else []
+    missing += [] if versions else ["HTTP/2"]
+    missing += [] if models else ["Foundry Local"]
     cells.sort(
         key=lambda cell: [str(cell[key]) for key in ("client", "server")] + [cell["callers"], cell["connections"]]
     )
-    return {"cells": cells, "loops": loops, "missing": missing}
+    return {"cells": cells, "loops": loops, "versions": versions, "models": models, "missing": missing}
+
+
+def _versions(runner: asyncio.Runner, seconds: float) -> list[dict[str, Any]]:
+    """The same server in both versions, with as many connections as callers: HTTP/2 needs one."""
+    cells: list[dict[str, Any]] = []
+    with http2_origin.http2_origin() as server:
+        for name, version, callers in product((HTTPX, HTTPX2), ("HTTP/1.1", "HTTP/2"), CALLERS):
+            library: Any = require(name, extra="httpx2") if name == HTTPX2 else require(name, extra="")
+            is_two = version == "HTTP/2"
+            limits = library.Limits(max_connections=callers, max_keepalive_connections=callers)
+            wire = library.AsyncHTTPTransport(http1=not is_two, http2=is_two, limits=limits, verify=False)
+            server.reset()
+            client = library.AsyncClient(transport=wire, timeout=None)
+            told = runner.run(_asked(client, server.url, callers, seconds))
+            opened_ = server.counts().connections
+            cells.append({"client": name, "version": version, "callers": callers, **told, "opened": opened_})
+    return cells
+
+
+def _of_a_model(runner: asyncio.Runner, seconds: float) -> list[dict[str, Any]]:
+    """Eight callers on the real runtime, each asking the built-in model for a token, through so many connections."""
+    body = {"messages": [{"role": "user", "content": "Go on."}], "max_tokens": 1}
+    with LocalRuntime() as runtime:
+        models = httpx.get(f"{runtime.url}/v1/models", trust_env=False, timeout=30.0).json()["data"]
+        asked = json.dumps({**body, "model": models[0]["id"]}).encode()
+        cells: list[dict[str, Any]] = []
+        for connections in (1, 2, 4, 8):
+            limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
+            wire = Stack(ConcurrencyLimit(connections)).over(httpx.AsyncHTTPTransport(limits=limits, verify=False))
+            client = httpx.AsyncClient(transport=wire, timeout=60.0)
+            url = f"{runtime.url}/v1/chat/completions"
+            cells.append({"connections": connections, **runner.run(_asked(client, url, 8, seconds, asked))})
+    return cells
+
+
+async def _asked(client: Any, url: str, callers: int, seconds: float, body: bytes | None = None) -> dict[str, float]:
+    async def call() -> None:
+        headers = {"Content-Type": "application/json"}
+        response = await (client.get(url) if body is None else client.post(url, content=body, headers=headers))
+        response.raise_for_status()
+
+    async with client:
+        await closed(call, callers=callers, seconds=seconds / 3)
+        return told_of(await closed(call, callers=callers, seconds=seconds))
+
+
+def _has_the_runtime() -> bool:
+    return find_spec("foundry_local_sdk") is not None and find_spec("onnx") is not None
 
 
 async def _cell(setting: Setting, server: Origin, seconds: float) -> dict[str, float]:
@@ -252,6 +311,24 @@ def table(figures: Figures) -> str:
         lines += [
             f"| {client}, {server} {_rest(cell)}"
             for cell in find(figures, client=client, server=server, callers=128, connections=32)
+        ]
+    if figures["versions"]:
+        lines += ["", "| 50 ms | answers a second | p99 | opened | CPU a call |", "|---|---:|---:|---:|---:|"]
+        lines += [
+            f"| {cell['client']}, {cell['version']}, {cell['callers']} callers | {cell['throughput']:.0f} "
+            f"| {1e3 * cell['p99']:.0f} ms | {cell['opened']} | {1e6 * cell['cpu']:.0f} µs |"
+            for cell in figures["versions"]
+        ]
+    if figures["models"]:
+        lines += [
+            "",
+            "| Foundry Local, a token, 8 callers in line | answers a second | p50 | p99 |",
+            "|---|---:|---:|---:|",
+        ]
+        lines += [
+            f"| {cell['connections']} at once | {cell['throughput']:.0f} | {1e3 * cell['p50']:.0f} ms "
+            f"| {1e3 * cell['p99']:.0f} ms |"
+            for cell in figures["models"]
         ]
     loops = figures["loops"]
     lines += ["", "| a server that stands still for 0.3 of every 2 s | p50 | p99 |", "|---|---:|---:|"]

@@ -14,6 +14,7 @@ def test_what_is_tried_is_served() -> None:
     assert [(cell["client"], cell["errors"]) for cell in found["cells"]] == [
         (one, 0.0) for one in sorted((HTTPX, FIVE, SHARDS))
     ]
+    assert all(cell["errors"] == 0.0 for cell in found["versions"] + found["models"])
     (one,) = find(found, client=HTTPX)
     assert one["opened"] == 2
     assert one["reuse"] > 0.5
@@ -59,5 +60,7 @@ def found() -> dict[str, Any]:
             cell(SLOW, 64, 64, 20, 700.0, 0.03),
         ],
         "loops": {"closed": {"p50": 0.002, "p99": 0.002}, "open": {"p50": 0.004, "p99": 0.295}},
-        "missing": [],
+        "versions": [],
+        "models": [],
+        "missing": ["HTTP/2", "Foundry Local"],
     }
