@@ -1,388 +1,491 @@
-"""How many connections, and how they should be kept.
+"""Which pool: how many connections, how many of them kept and how long, for how many callers of which server.
 
-Callers that ask without a pause, connections from one to more than there are callers, before a server that answers at
-once and one that takes 50 ms: in httpx and httpx2, over their own pools. Then, at 64 callers, how many of 64
-connections are kept idle; at 128, what else could stand underneath five policies: the pool in shards, and aiohttp's.
-Then HTTP/1.1 beside HTTP/2, and the real Foundry Local with its built-in model, asked for a token. Last, a server that
-stands still for 0.3 of every 2 seconds, in a closed loop and in an open one. Connections are those that the server
-counts.
+Not every combination is measured but a plane, connections by callers, for two servers, and one setting after the other
+around a good pool. Each cell is a process of its own, which asks for a second or so after it has warmed up, in a closed
+loop; cells come in an order drawn anew, and once each, so a single figure is worth less than how the figures of a row
+go on. What is said about connections is what the server counted. Last, a server that stands still is shown to callers
+who wait for their answers and to calls that go out when they are due.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
 import random
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from importlib.util import find_spec
-from itertools import product
+from functools import partial
 from typing import Any
 
-import httpx
-
-from benchmarks import http2_origin
-from benchmarks.origin import Behaviour, Origin, apart, origin
-from benchmarks.question import Figures, Question
-from resilient_foundry import AttemptTimeout, CircuitBreaker, ConcurrencyLimit, Deadline, Retry, Stack
-from resilient_foundry._extras import require
-from resilient_foundry.foundry.runtime import LocalRuntime
-from resilient_foundry.tuning.figures import quantile
-from resilient_foundry.tuning.load import Call, Load, closed, opened
-
-INSTANT, SLOW = "at once", "50 ms"
-SERVERS = {INSTANT: Behaviour(), SLOW: Behaviour(delay=0.05)}
-HTTPX, HTTPX2 = "httpx", "httpx2"
-FIVE, SHARDS, AIOHTTP = (
-    "httpx, five policies",
-    "httpx in shards of 8, five policies",
-    "httpx over aiohttp, five policies",
+from benchmarks.crowd import (
+    AIOHTTP,
+    DEFAULTS,
+    HTTPX,
+    HTTPX2,
+    KINDS,
+    SHARDS,
+    Pool,
+    Waits,
+    client,
+    crowd,
+    is_there,
+    missing,
+    told,
 )
-FIVE2 = "httpx2, five policies"
-CONNECTIONS = (1, 2, 4, 8, 16, 32, 64, 128)
-CALLERS = (8, 32, 128)
-KEPT = (1, 5, 20, 32, 64)
-_SHARD = 8
-_FROZEN = Behaviour(frozen=(2.0, 0.3))
-_RATE = 200.0
+from benchmarks.http2_origin import DELAY, Http2Origin, http2_origin
+from benchmarks.http2_origin import is_there as has_http2
+from benchmarks.isolated import isolated
+from benchmarks.origin import Behaviour, Origin, apart, origin
+from benchmarks.question import LINES, Figures, Question
+from resilient_foundry import ConcurrencyLimit, Stack
+from resilient_foundry.tuning.figures import quantile
+from resilient_foundry.tuning.load import opened
+
+AT_ONCE, SLOW, SLOTS, OVER_HTTP2 = "at once", "after 50 ms", "4 at a time, 20 ms each", "after 50 ms, hypercorn"
+SERVICES = {
+    AT_ONCE: Behaviour(),
+    "after 5 ms": Behaviour(delay=0.005),
+    SLOW: Behaviour(delay=0.05),
+    "after 200 ms": Behaviour(delay=0.2),
+    SLOTS: Behaviour(delay=0.02, slots=4),
+    OVER_HTTP2: Behaviour(delay=DELAY),
+}
+LIMITED = "limit"
+_LIBRARIES = (HTTPX, HTTPX2)
+_PLANE, _SLOTS, _AROUND, _UNDERNEATH, _HTTP2 = "plane", "slots", "around", "underneath", "http2"
+_AS_GOOD = 0.95
+"""The share of the best throughput that is as good as the best."""
+_CROWD = 128
+_FEW = 8
+"""As many callers as one of the small pools has connections."""
+_LONGEST = 3.0
+_TURNS = 3
+_FROZEN = (2.0, 0.3)
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
-    """Who asks whom, and through what."""
+class Cell:
+    """One setting."""
 
-    client: str
-    server: str
+    part: str
+    """What it is measured for."""
+    kind: str
     callers: int
-    connections: int
-    kept: int
+    pool: Pool
+    service: str
+    limited: bool = False
+    """Whether a `ConcurrencyLimit` of as many places stands in front of the pool."""
+    http2: bool = False
+    pause: float = 0.0
+    """Seconds that a caller pauses before each call."""
 
+    @property
+    def at_once(self) -> int:
+        """How many calls may be under way."""
+        return min(self.callers, self.pool.connections or self.callers)
 
-def settings() -> Iterator[Setting]:
-    """What is tried."""
-    for client, server, callers, connections in product((HTTPX, HTTPX2), SERVERS, CALLERS, CONNECTIONS):
-        yield Setting(client, server, callers, connections, connections)
-    for client, kept in product((HTTPX, HTTPX2), KEPT):
-        yield Setting(client, SLOW, 64, 64, kept)
-    for client, server in product((FIVE, FIVE2, SHARDS, AIOHTTP), SERVERS):
-        yield Setting(client, server, 128, 32, 32)
+    def seconds(self, least: float) -> float:
+        """How long it is measured: some turns of everybody, where a turn takes long."""
+        behaviour = SERVICES[self.service]
+        served = min(self.at_once, behaviour.slots or self.at_once)
+        return min(_LONGEST, max(least, _TURNS * self.callers * behaviour.delay / served))
 
 
 def measure(quick: bool) -> Figures:
-    """Every setting; of a quick look, a few."""
-    chosen = list(settings())
+    """All of it; quickly, a few cells of the plane."""
     if quick:
-        chosen = [one for one in chosen if one.callers == 8 and one.connections in {1, 8} and one.client == HTTPX]  # noqa: PLR2004
-        chosen += [Setting(HTTPX, SLOW, 64, 64, kept) for kept in (20, 64)]
-        chosen += [Setting(client, SLOW, 128, 32, 32) for client in (FIVE, SHARDS)]
-    return measured(chosen, seconds=0.3 if quick else 1.0, frozen=2.0 if quick else 8.0)
+        few = [cell for cell in cells() if cell.part == _PLANE and cell.callers == _FEW]
+        return measured(few, least=0.2, frozen_for=1.0)
+    return measured(cells(), least=0.8, frozen_for=8.0)
 
 
-def measured(chosen: Sequence[Setting], *, seconds: float, frozen: float) -> Figures:
-    """What came of each, in so many seconds after a third of that to warm up; in an order drawn once."""
-    cells: list[dict[str, Any]] = []
-    missing = [] if _has_aiohttp() else [AIOHTTP]
-    order = [one for one in chosen if one.client not in missing]
-    random.Random(1).shuffle(order)  # noqa: S311 - the same order each time
-    with apart(), origin() as server, asyncio.Runner() as runner:
-        for setting in order:
-            server.behave(SERVERS[setting.server])
-            cells.append({**asdict(setting), **runner.run(_cell(setting, server, seconds))})
-        server.behave(_FROZEN)
-        loops = runner.run(_loops(server.url, frozen))
-        versions = _versions(runner, seconds) if http2_origin.is_there() else []
-        models = _of_a_model(runner, seconds) if _has_the_runtime() else []
-    missing += [] if versions else ["HTTP/2"]
-    missing += [] if models else ["Foundry Local"]
-    cells.sort(
-        key=lambda cell: [str(cell[key]) for key in ("client", "server")] + [cell["callers"], cell["connections"]]
-    )
-    return {"cells": cells, "loops": loops, "versions": versions, "models": models, "missing": missing}
+def cells() -> list[Cell]:
+    """What is measured here, with the packages that are installed."""
+    found = [
+        Cell(_PLANE, library, callers, Pool.of(connections), service)
+        for library in _LIBRARIES
+        for service, planned in (
+            (AT_ONCE, {1: (1,), _FEW: (1, 2, 4, 8), 32: (4, 8, 16, 32), _CROWD: (4, 8, 16, 32, 64, 128)}),
+            (SLOW, {_FEW: (4, 8), 32: (8, 16, 32), _CROWD: (8, 16, 32, 64, 128)}),
+        )
+        for callers, many in planned.items()
+        for connections in many
+    ]
+    found += [
+        Cell(_PLANE, library, _CROWD, Pool.of(connections), service, limited=True)
+        for library in _LIBRARIES
+        for service in (AT_ONCE, SLOW)
+        for connections in (8, 16, 32, 64)
+    ]
+    found += [
+        Cell(_SLOTS, library, 32, Pool.of(connections), SLOTS, limited=limited)
+        for library, limited in ((HTTPX, True), (HTTPX2, True), (HTTPX2, False))
+        for connections in (1, 2, 3, 4, 5, 6, 8, 16, 32)
+    ]
+    found += [one for library in _LIBRARIES for one in _around(library)]
+    found += [
+        Cell(_UNDERNEATH, kind, callers, Pool.of(callers), service, limited=kind != AIOHTTP)
+        for kind in KINDS
+        for callers in (_FEW, 32, _CROWD)
+        for service in (AT_ONCE, SLOW)
+        if is_there(kind) and not (kind == SHARDS and callers == _FEW)
+    ]
+    if has_http2():
+        found += [
+            Cell(_HTTP2, library, callers, Pool.of(callers), OVER_HTTP2, http2=http2)
+            for library in _LIBRARIES
+            for callers in (_FEW, 32, 96)
+            for http2 in (False, True)
+        ]
+    return found
 
 
-def _versions(runner: asyncio.Runner, seconds: float) -> list[dict[str, Any]]:
-    """The same server in both versions, with as many connections as callers: HTTP/2 needs one."""
-    cells: list[dict[str, Any]] = []
-    with http2_origin.http2_origin() as server:
-        for name, version, callers in product((HTTPX, HTTPX2), ("HTTP/1.1", "HTTP/2"), CALLERS):
-            library: Any = require(name, extra="httpx2") if name == HTTPX2 else require(name, extra="")
-            is_two = version == "HTTP/2"
-            limits = library.Limits(max_connections=callers, max_keepalive_connections=callers)
-            wire = library.AsyncHTTPTransport(http1=not is_two, http2=is_two, limits=limits, verify=False)
-            server.reset()
-            client = library.AsyncClient(transport=wire, timeout=None)
-            told = runner.run(_asked(client, server.url, callers, seconds))
-            opened_ = server.counts().connections
-            cells.append({"client": name, "version": version, "callers": callers, **told, "opened": opened_})
-    return cells
+def _around(library: str) -> list[Cell]:
+    """One setting after the other, around as many connections as callers, all kept."""
+    centre = Cell(_AROUND, library, 32, Pool.of(32), SLOW)
+    pausing = replace(centre, callers=_FEW, pool=Pool.of(_FEW), service=AT_ONCE, pause=0.1)
+    return [
+        *(replace(centre, pool=Pool(32, kept)) for kept in (0, 8, 20)),
+        *(replace(centre, callers=callers, pool=DEFAULTS) for callers in (_FEW, 32, _CROWD)),
+        replace(centre, pool=Pool(None, None)),
+        *(replace(centre, service=service) for service in ("after 5 ms", SLOW, "after 200 ms")),
+        *(replace(pausing, pool=Pool(_FEW, _FEW, expiry)) for expiry in (0.05, 0.5, 5.0)),
+    ]
 
 
-def _of_a_model(runner: asyncio.Runner, seconds: float) -> list[dict[str, Any]]:
-    """Eight callers on the real runtime, each asking the built-in model for a token, through so many connections."""
-    body = {"messages": [{"role": "user", "content": "Go on."}], "max_tokens": 1}
-    with LocalRuntime() as runtime:
-        models = httpx.get(f"{runtime.url}/v1/models", trust_env=False, timeout=30.0).json()["data"]
-        asked = json.dumps({**body, "model": models[0]["id"]}).encode()
-        cells: list[dict[str, Any]] = []
-        for connections in (1, 2, 4, 8):
-            limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
-            wire = Stack(ConcurrencyLimit(connections)).over(httpx.AsyncHTTPTransport(limits=limits, verify=False))
-            client = httpx.AsyncClient(transport=wire, timeout=60.0)
-            url = f"{runtime.url}/v1/chat/completions"
-            cells.append({"connections": connections, **runner.run(_asked(client, url, 8, seconds, asked))})
-    return cells
-
-
-async def _asked(client: Any, url: str, callers: int, seconds: float, body: bytes | None = None) -> dict[str, float]:
-    async def call() -> None:
-        headers = {"Content-Type": "application/json"}
-        response = await (client.get(url) if body is None else client.post(url, content=body, headers=headers))
-        response.raise_for_status()
-
-    async with client:
-        await closed(call, callers=callers, seconds=seconds / 3)
-        return told_of(await closed(call, callers=callers, seconds=seconds))
-
-
-def _has_the_runtime() -> bool:
-    return find_spec("foundry_local_sdk") is not None and find_spec("onnx") is not None
-
-
-async def _cell(setting: Setting, server: Origin, seconds: float) -> dict[str, float]:
-    waits: list[float] = []
-    server.reset()
-    async with calling(setting, server.url, waits) as call:
-        await closed(call, callers=setting.callers, seconds=seconds / 3)
-        waits.clear()
-        load = await closed(call, callers=setting.callers, seconds=seconds)
-    counts = server.counts()
+def measured(planned: Sequence[Cell], *, least: float, frozen_for: float) -> Figures:
+    """Each cell in a process of its own, against servers on a core of their own."""
+    chance = random.Random(1)  # noqa: S311 - the same order each time
+    found: dict[Cell, Figures] = {}
+    with origin() as server, _http2_server(needed=any(cell.http2 for cell in planned)) as other, apart():
+        for cell in chance.sample(list(planned), len(planned)):
+            found[cell] = _one(cell, server, other if cell.part == _HTTP2 else None, least)
+        server.behave(Behaviour(frozen=_FROZEN))
+        stood_still = _asked_while_frozen(server.url, frozen_for)
     return {
-        **told_of(load),
-        "wait": quantile(waits, 0.5) if waits else 0.0,
-        "opened": counts.connections,
-        "reuse": counts.reuse,
+        "cells": [{**asdict(cell), **found[cell]} for cell in planned],
+        "omission": stood_still,
+        "left_out": [*missing(), *([] if has_http2() else ["HTTP/2"])],
     }
 
 
-def told_of(load: Load) -> dict[str, float]:
-    """What came of a load."""
-    return {
-        "throughput": load.throughput,
-        "p50": quantile(load.latencies, 0.5),
-        "p95": quantile(load.latencies, 0.95),
-        "p99": quantile(load.latencies, 0.99),
-        "p999": quantile(load.latencies, 0.999),
-        "cpu": load.cpu_a_call,
-        "errors": float(load.errors.total()),
-    }
+@contextmanager
+def _http2_server(*, needed: bool) -> Generator[Http2Origin | None]:
+    if not needed:
+        yield None
+        return
+    with http2_origin() as server:
+        yield server
 
 
-@asynccontextmanager
-async def calling(setting: Setting, url: str, waits: list[float]) -> AsyncGenerator[Call]:
-    """A call; how long it waited in the pool is added to `waits`, seconds, where the pool tells."""
-    library: Any = (
-        require("httpx2", extra="httpx2") if setting.client.startswith(HTTPX2) else require("httpx", extra="")
-    )
-    wire = _wire(library, setting)
-    if setting.client in {FIVE, FIVE2, SHARDS, AIOHTTP}:
-        patient = AttemptTimeout(connect=60.0, pool=60.0, write=60.0, read=60.0)
-        limit = ConcurrencyLimit(setting.connections, queue=setting.callers)
-        wire = Stack(Deadline(60.0), Retry(), CircuitBreaker(), limit, patient).over(wire)
-    clock = asyncio.get_running_loop().time
-
-    async def call() -> object:
-        began, seen = clock(), [False]
-
-        async def trace(event: str, _info: object) -> None:
-            if not seen[0] and event.endswith(("connect_tcp.started", "send_request_headers.started")):
-                seen[0] = True
-                waits.append(clock() - began)
-
-        return await client.get(url, extensions={"trace": trace})
-
-    async with library.AsyncClient(transport=wire, timeout=None) as client:
-        yield call
+def _one(cell: Cell, server: Origin, other: Http2Origin | None, least: float) -> Figures:
+    """What came of a cell, asked of the other server if there is one for it."""
+    server.behave(SERVICES[cell.service])
+    asked = other or server
+    with isolated(partial(contender, cell, asked.url, cell.seconds(least)), ["cell"]) as turns:
+        turns["cell"]()  # to warm up
+        asked.reset()
+        figures = turns["cell"]()
+    counted = asked.counts()
+    reuse = 1 - counted.connections / counted.requests if counted.requests else 0.0
+    return {**figures, "connections": counted.connections, "reuse": reuse}
 
 
-def _wire(library: Any, setting: Setting) -> Any:
-    limits = library.Limits(max_connections=setting.connections, max_keepalive_connections=setting.kept)
-    if setting.client == AIOHTTP:
-        return require("httpx_aiohttp", extra="bench").AIOHTTPTransport(limits=limits)
-    if setting.client == SHARDS:
-        return _in_shards(library, setting.connections // _SHARD)
-    return library.AsyncHTTPTransport(limits=limits, verify=False)  # no TLS here, and certificates take long to load
+@contextmanager
+def contender(cell: Cell, url: str, seconds: float, _name: str) -> Generator[Callable[[], Figures]]:
+    """Asks for a while to warm up, and for so many seconds each time after that."""
+    with asyncio.Runner() as runner:
+        made, ask = runner.run(_client(cell))
+        lasts = [min(0.3, seconds)]
+
+        def turn() -> Figures:
+            waits = Waits([])
+            watched = waits.asking(ask) if cell.kind in (HTTPX, HTTPX2, SHARDS) else ask
+            load = runner.run(crowd(watched, url, callers=cell.callers, seconds=lasts[-1], pause=cell.pause))
+            lasts.append(seconds)
+            shares = {"wait_p50": 0.5, "wait_p99": 0.99}
+            waited = {name: quantile(waits.seconds, share) if waits.seconds else None for name, share in shares.items()}
+            return {**told(load, at_once=cell.at_once), **waited}
+
+        try:
+            yield turn
+        finally:
+            runner.run(made.__aexit__(None, None, None))
 
 
-def _in_shards(library: Any, shards: int) -> Any:
-    """Several small pools, asked in turn: what a pool does for each request grows with what it holds."""
-    limits = library.Limits(max_connections=_SHARD, max_keepalive_connections=_SHARD)
-    pools = [library.AsyncHTTPTransport(limits=limits, verify=False) for _ in range(shards)]
-    turn = [0]
-
-    class Sharded(library.AsyncBaseTransport):  # type: ignore[misc]  # of either library
-        async def handle_async_request(self, request: Any) -> Any:
-            turn[0] = (turn[0] + 1) % len(pools)
-            return await pools[turn[0]].handle_async_request(request)
-
-        async def aclose(self) -> None:
-            for pool in pools:
-                await pool.aclose()
-
-    return Sharded()
+async def _client(cell: Cell) -> tuple[Any, Any]:
+    stack = Stack(ConcurrencyLimit(cell.at_once, queue=cell.callers)) if cell.limited else None
+    made, ask = client(cell.kind, cell.pool, stack, http2=cell.http2)
+    await made.__aenter__()
+    return made, ask
 
 
-def _has_aiohttp() -> bool:
-    with contextlib.suppress(ImportError):
-        require("httpx_aiohttp", extra="bench")
-        return True
-    return False
+CLOSED, OPEN = "4 callers, each waits for its answer", "200 calls a second, whatever becomes of them"
 
 
-async def _loops(url: str, seconds: float) -> dict[str, dict[str, float]]:
-    """A server that stands still now and then, as a closed loop sees it, and as an open one."""
-    setting = Setting(HTTPX2, INSTANT, 4, 64, 64)
-    async with calling(setting, url, []) as call:
-        in_turn = await closed(call, callers=4, seconds=seconds)
-    async with calling(replace(setting, connections=128, kept=128), url, []) as call:
-        at_rate = await opened(call, rate=_RATE, seconds=seconds)
-    return {"closed": told_of(in_turn), "open": told_of(at_rate)}
+def _asked_while_frozen(url: str, seconds: float) -> Figures:
+    found: dict[str, Figures] = {}
+    for way in (CLOSED, OPEN):
+        with isolated(partial(patient, url, seconds), [way]) as turns:
+            found[way] = turns[way]()
+    return found
 
 
-def find(figures: Figures, **wanted: Any) -> list[dict[str, Any]]:
-    """The cells of this kind, by connections."""
-    found = [cell for cell in figures["cells"] if all(cell[key] == value for key, value in wanted.items())]
-    return sorted(found, key=lambda cell: (cell["connections"], cell["kept"]))
+@contextmanager
+def patient(url: str, seconds: float, way: str) -> Generator[Callable[[], Figures]]:
+    """Asks a server that stands still now and then."""
+    with asyncio.Runner() as runner:
+
+        async def ask() -> Figures:
+            made, get = client(HTTPX2, Pool.of(64))
+            async with made:
+
+                async def call() -> None:
+                    await get(url)
+
+                if way == OPEN:
+                    return told(await opened(call, rate=200.0, seconds=seconds), at_once=1)
+                return told(await crowd(get, url, callers=4, seconds=seconds), at_once=4)
+
+        yield lambda: runner.run(ask())
 
 
-def _swept(figures: Figures, client: str, server: str, callers: int) -> list[dict[str, Any]]:
-    found = find(figures, client=client, server=server, callers=callers)
-    return [cell for cell in found if cell["kept"] == cell["connections"]]
+def knee(found: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """Of cells that differ in connections, the one with the fewest that is as good as the best."""
+    if not found:
+        return None
+    best = max(cell["rate"] for cell in found)
+    good = [cell for cell in found if cell["rate"] >= _AS_GOOD * best]
+    return min(good, key=lambda cell: int(cell["pool"]["connections"]))
 
 
-def _best(cells: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    return max(cells, key=lambda cell: cell["throughput"])
+def _series(figures: Figures, part: str, service: str, kind: str, callers: int, *, limited: bool) -> list[Figures]:
+    """Cells that differ in connections alone, in their order."""
+    wanted = (part, service, kind, callers, limited)
+    return [
+        cell
+        for cell in figures["cells"]
+        if (cell["part"], cell["service"], cell["kind"], cell["callers"], cell["limited"]) == wanted
+    ]
+
+
+def _of_a_part(figures: Figures, part: str) -> list[Figures]:
+    return [cell for cell in figures["cells"] if cell["part"] == part]
+
+
+def _way(kind: str, *, limited: bool) -> str:
+    return f"{kind}, {LIMITED}" if limited else kind
 
 
 def answer(figures: Figures) -> str:
     """The answer, in one sentence."""
-    few = [cell for cell in find(figures, client=HTTPX, server=SLOW, callers=64, connections=64) if cell["kept"] == 20]  # noqa: PLR2004
-    callers = max(
-        cell["callers"] for cell in figures["cells"] if cell["client"] == HTTPX and cell["kept"] == cell["connections"]
-    )
-    swept = _swept(figures, HTTPX, INSTANT, callers)
-    best, widest = _best(swept), swept[-1]
-    loops = figures["loops"]
-    kept = f"with 20 of 64 kept httpx reuses {100 * few[0]['reuse']:.0f} % of its connections; " if few else ""
-    return (
-        f"Few: {callers} callers on httpx get {best['throughput']:.0f} answers a second through {best['connections']} "
-        f"connections and {widest['throughput']:.0f} through {widest['connections']}; {kept}"
-        f"a server that stands still has a p99 of {1e3 * loops['closed']['p99']:.0f} ms in a closed loop, and of "
-        f"{1e3 * loops['open']['p99']:.0f} ms in an open one."
-    )
+    parts: list[str] = []
+    callers = max((cell["callers"] for cell in _of_a_part(figures, _PLANE)), default=0)
+    for kind, limited in ((HTTPX, False), (HTTPX, True), (HTTPX2, False)):
+        best = knee(_series(figures, _PLANE, SLOW, kind, callers, limited=limited))
+        if best is not None:
+            name = f"{kind} with a {LIMITED} in front" if limited else kind
+            parts.append(f"{name} {best['pool']['connections']} ({best['rate']:.0f}/s, p99 {_ms(best['p99'])} ms)")
+    several = "; ".join(parts) or "nothing was measured"
+    return f"The fewest connections that are as good as any for {callers} callers and a server of 50 ms: {several}."
 
 
 def table(figures: Figures) -> str:
-    """Throughput and p99 by connections; what is kept; what else could stand underneath."""
-    lines: list[str] = []
-    connections = sorted({cell["connections"] for cell in figures["cells"]})
-    for server in SERVERS:
-        lines += [
-            f"| answers a second (p99, ms), a server that answers {'after ' if server == SLOW else ''}{server} | "
-            + " | ".join(f"{number} connection{'s' if number > 1 else ''}" for number in connections)
-            + " |",
-            "|---|" + "---:|" * len(connections),
+    """All parts, one after the other."""
+    said = (plane, slots, settings, underneath, http2, omission, left_out)
+    return "\n\n".join(part for part in (say(figures) for say in said) if part)
+
+
+def plane(figures: Figures) -> str:
+    """Connections by callers, a table for each of two servers: answers a second, and the p99 of these."""
+    parts: list[str] = []
+    for service in (AT_ONCE, SLOW):
+        found = [cell for cell in _of_a_part(figures, _PLANE) if cell["service"] == service]
+        columns = sorted({(cell["limited"], cell["kind"], cell["callers"]) for cell in found})
+        if not columns:
+            continue
+        heads = [f"{_way(kind, limited=limited)}, {callers} callers" for limited, kind, callers in columns]
+        lines = [
+            f"| connections, a server that answers {service} | {' | '.join(heads)} |",
+            "|---:|" + "---:|" * len(columns),
         ]
-        for client, callers in product((HTTPX, HTTPX2), CALLERS):
-            by = {cell["connections"]: cell for cell in _swept(figures, client, server, callers)}
-            if by:
-                cells = [_told(by[number]) if number in by else "" for number in connections]
-                lines.append(f"| {client}, {callers} callers | " + " | ".join(cells) + " |")
-        lines.append("")
-    lines += ["| 64 callers, 64 connections, 50 ms | answers a second | p99 | reuse | opened | CPU a call |", _RULE]
-    for client in (HTTPX, HTTPX2):
-        lines += [
-            f"| {client}, {cell['kept']} kept {_rest(cell)}"
-            for cell in find(figures, client=client, server=SLOW, callers=64, connections=64)
-        ]
-    lines += ["", "| 128 callers, 32 connections | answers a second | p99 | reuse | opened | CPU a call |", _RULE]
-    for server, client in product(SERVERS, (HTTPX, FIVE, SHARDS, HTTPX2, FIVE2, AIOHTTP)):
-        lines += [
-            f"| {client}, {server} {_rest(cell)}"
-            for cell in find(figures, client=client, server=server, callers=128, connections=32)
-        ]
-    if figures["versions"]:
-        lines += ["", "| 50 ms | answers a second | p99 | opened | CPU a call |", "|---|---:|---:|---:|---:|"]
-        lines += [
-            f"| {cell['client']}, {cell['version']}, {cell['callers']} callers | {cell['throughput']:.0f} "
-            f"| {1e3 * cell['p99']:.0f} ms | {cell['opened']} | {1e6 * cell['cpu']:.0f} µs |"
-            for cell in figures["versions"]
-        ]
-    if figures["models"]:
-        lines += [
-            "",
-            "| Foundry Local, a token, 8 callers in line | answers a second | p50 | p99 |",
-            "|---|---:|---:|---:|",
-        ]
-        lines += [
-            f"| {cell['connections']} at once | {cell['throughput']:.0f} | {1e3 * cell['p50']:.0f} ms "
-            f"| {1e3 * cell['p99']:.0f} ms |"
-            for cell in figures["models"]
-        ]
-    loops = figures["loops"]
-    lines += ["", "| a server that stands still for 0.3 of every 2 s | p50 | p99 |", "|---|---:|---:|"]
-    for name, words in (("closed", "closed loop, 4 callers"), ("open", f"open loop, {_RATE:.0f} calls a second")):
-        lines.append(f"| {words} | {1e3 * loops[name]['p50']:.1f} ms | {1e3 * loops[name]['p99']:.1f} ms |")
-    if figures["missing"]:
-        lines.append(f"\nLeft out, because it is not installed: {', '.join(figures['missing'])}.")
-    lines.append(
-        "\nHTTP/1.1 throughout: Foundry Local speaks nothing else, and the server of these benchmarks neither."
-    )
+        for connections in sorted({cell["pool"]["connections"] for cell in found}):
+            row = {
+                (cell["limited"], cell["kind"], cell["callers"]): f"{cell['rate']:.0f}/s, {_ms(cell['p99'])} ms"
+                for cell in found
+                if cell["pool"]["connections"] == connections
+            }
+            lines.append(f"| {connections} | {' | '.join(row.get(column, '') for column in columns)} |")
+        parts.append("\n".join(lines))
+    return "\n\n".join([*parts, "In a cell: answers a second, and their p99."]) if parts else ""
+
+
+def slots(figures: Figures) -> str:
+    """A server that works on four at a time."""
+    found = _of_a_part(figures, _SLOTS)
+    ways = list(dict.fromkeys(_way(cell["kind"], limited=cell["limited"]) for cell in found))
+    if not ways:
+        return ""
+    lines = [
+        f"| connections, 32 callers, a server that works on {SLOTS} | {' | '.join(ways)} |",
+        "|---:|" + "---:|" * len(ways),
+    ]
+    for connections in sorted({cell["pool"]["connections"] for cell in found}):
+        row = {
+            _way(cell["kind"], limited=cell["limited"]): (
+                f"{cell['rate']:.0f}/s, {_ms(cell['p50'])} to {_ms(cell['p99'])} ms"
+            )
+            for cell in found
+            if cell["pool"]["connections"] == connections
+        }
+        lines.append(f"| {connections} | {' | '.join(row.get(way, '') for way in ways)} |")
+    return "\n".join([*lines, "\nIn a cell: answers a second, p50 to p99."])
+
+
+_COLUMNS = ("a second", "p50 ms", "p99 ms", "p99.9 ms", "wait p99 ms", "opened", "reuse", "CPU µs")
+
+
+def settings(figures: Figures) -> str:
+    """One setting after the other, around as many connections as callers."""
+    found = _of_a_part(figures, _AROUND)
+    if not found:
+        return ""
+    lines = [
+        f"| callers, server, pool | library | {' | '.join(_COLUMNS)} |",
+        "|---|---|" + "---:|" * len(_COLUMNS),
+    ]
+    for described in dict.fromkeys(map(_described, found)):
+        for cell in found:
+            if _described(cell) == described:
+                waited = "" if cell["wait_p99"] is None else _ms(cell["wait_p99"])
+                lines.append(
+                    f"| {described} | {cell['kind']} | {cell['rate']:.0f} | {_ms(cell['p50'])} | {_ms(cell['p99'])} "
+                    f"| {_ms(cell['p99.9'])} | {waited} | {cell['connections']} | {cell['reuse']:.2f} "
+                    f"| {cell['cpu'] * 1e6:.0f} |"
+                )
+    return "\n".join([*lines, "\n*Wait*: for a connection, until httpcore begins. *Opened*: after warming up."])
+
+
+def _described(cell: Mapping[str, Any]) -> str:
+    pool = cell["pool"]
+    limits = f"Limits({pool['connections']}, {pool['kept']}, {pool['expiry']:g})"
+    pause = f", pausing {cell['pause']:g} s" if cell["pause"] else ""
+    return f"{cell['callers']}{pause}; {cell['service']}; {limits}"
+
+
+def underneath(figures: Figures) -> str:
+    """What else can stand under a stack: answers a second, and processor time of a request."""
+    found = _of_a_part(figures, _UNDERNEATH)
+    columns = sorted({(str(cell["service"]), int(cell["callers"])) for cell in found})
+    if not columns:
+        return ""
+    heads = " | ".join(f"{callers} callers, answered {service}" for service, callers in columns)
+    lines = [f"| under a {LIMITED}, as many connections as callers | {heads} |", "|---|" + "---:|" * len(columns)]
+    for kind in dict.fromkeys(cell["kind"] for cell in found):
+        row = {
+            (cell["service"], cell["callers"]): f"{cell['rate']:.0f}/s, {cell['cpu'] * 1e6:.0f} µs"
+            for cell in found
+            if cell["kind"] == kind
+        }
+        lines.append(f"| {kind} | {' | '.join(row.get(column, '') for column in columns)} |")
+    return "\n".join([*lines, "\naiohttp is by itself: no stack stands over it."])
+
+
+def http2(figures: Figures) -> str:
+    """HTTP/1.1 and HTTP/2 of the same server."""
+    found = _of_a_part(figures, _HTTP2)
+    if not found:
+        return ""
+    lines = [
+        "| a server that answers after 50 ms, hypercorn | callers | a second | p99 ms | opened | CPU µs |",
+        "|---|---:|---:|---:|---:|---:|",
+        *(
+            f"| {cell['kind']}, {'HTTP/2' if cell['http2'] else 'HTTP/1.1'} | {cell['callers']} | {cell['rate']:.0f} "
+            f"| {_ms(cell['p99'])} | {cell['connections']} | {cell['cpu'] * 1e6:.0f} |"
+            for cell in found
+        ),
+    ]
+    return "\n".join([*lines, "\nIn the clear; the client knows beforehand that the server speaks HTTP/2."])
+
+
+def omission(figures: Figures) -> str:
+    """What a server that stands still looks like to each way of asking."""
+    every, last = _FROZEN
+    lines = [
+        f"| a server that stands still for {last:g} s every {every:g} s | calls | p50 ms | p99 ms | p99.9 ms |",
+        "|---|---:|---:|---:|---:|",
+        *(
+            f"| {way} | {of['asked']} | {_ms(of['p50'])} | {_ms(of['p99'])} | {_ms(of['p99.9'])} |"
+            for way, of in figures["omission"].items()
+        ),
+    ]
     return "\n".join(lines)
 
 
-_RULE = "|---|---:|---:|---:|---:|---:|"
+def left_out(figures: Figures) -> str:
+    """What is not there, and why."""
+    names = ", ".join(figures["left_out"])
+    return f"Left out, since they are not installed: {names}." if names else ""
 
 
-def _told(cell: Mapping[str, Any]) -> str:
-    return f"{cell['throughput']:.0f} ({1e3 * cell['p99']:.0f})"
-
-
-def _rest(cell: Mapping[str, Any]) -> str:
-    return (
-        f"| {cell['throughput']:.0f} | {1e3 * cell['p99']:.0f} ms | {cell['reuse']:.2f} | {cell['opened']} "
-        f"| {1e6 * cell['cpu']:.0f} µs |"
-    )
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1e3:.3g}" if seconds < 1 else f"{seconds * 1e3:.0f}"
 
 
 def draw(figures: Figures, figure: Any, colours: Mapping[str, str]) -> None:
-    """Throughput and p99 by connections, CPU by callers."""
-    panels = list(figure.subplots(2, 2).flat)
-    for axes, (server, what) in zip(panels, product(SERVERS, ("throughput", "p99")), strict=True):
-        for client, callers in product((HTTPX, HTTPX2), CALLERS):
-            swept = _swept(figures, client, server, callers)
-            scale = 1e3 if what == "p99" else 1.0
-            axes.plot(
-                [cell["connections"] for cell in swept],
-                [scale * cell[what] for cell in swept],
-                marker="o",
-                markersize=3,
-                linestyle="-" if client == HTTPX else "--",
-                label=f"{client}, {callers} callers",
-            )
-        axes.set_xscale("log", base=2)
+    """Throughput and p99 by connections, with the knee; a server with slots; processor time by callers."""
+    (rate, tail), (few, cpu) = figure.subplots(2, 2)
+    callers = max((cell["callers"] for cell in _of_a_part(figures, _PLANE)), default=0)
+    for number, (kind, limited) in enumerate(((HTTPX, False), (HTTPX, True), (HTTPX2, False), (HTTPX2, True))):
+        found = _series(figures, _PLANE, SLOW, kind, callers, limited=limited)
+        label = _way(kind, limited=limited)
+        _lines(rate, found, "rate", 1.0, label, LINES[number])
+        _lines(tail, found, "p99", 1e3, label, LINES[number])
+        _lines(few, _series(figures, _SLOTS, SLOTS, kind, 32, limited=limited), "rate", 1.0, label, LINES[number])
+    for axes in (rate, tail, few):
+        _by_doubling(axes, "connections; large: the fewest that are as good as any")
+    for axes in (rate, tail, cpu):
         axes.set_yscale("log")
-        axes.set_xlabel("connections")
-        axes.set_ylabel("answers a second" if what == "throughput" else "p99, ms")
-        axes.set_title(f"a server that answers {'after ' if server == SLOW else ''}{server}", color=colours["text"])
-    panels[0].legend(fontsize=7, ncols=2)
+    rate.set_title(f"answers a second: {callers} callers, answered {SLOW}", loc="left")
+    tail.set_title("p99 of these, ms", loc="left")
+    few.set_title(f"answers a second: 32 callers, {SLOTS}", loc="left")
+    few.set_ylim(bottom=0)
+    instant = [cell for cell in _of_a_part(figures, _UNDERNEATH) if cell["service"] == AT_ONCE]
+    for number, kind in enumerate(dict.fromkeys(cell["kind"] for cell in instant)):
+        found = [cell for cell in instant if cell["kind"] == kind]
+        at = [cell["callers"] for cell in found]
+        cpu.plot(at, [cell["cpu"] * 1e6 for cell in found], "o-", label=kind, color=LINES[number])
+    _by_doubling(cpu, "callers, and as many connections")
+    cpu.set_title("µs of processor time of a request, answered at once", loc="left")
+    for axes in (rate, cpu):
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(labelcolor=colours["text"])
+
+
+def _by_doubling(axes: Any, label: str) -> None:
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_xlabel(label)
+
+
+def _lines(axes: Any, found: Sequence[Mapping[str, Any]], name: str, scale: float, label: str, colour: str) -> None:
+    best = knee(found)
+    if best is None:
+        return
+    at = [cell["pool"]["connections"] for cell in found]
+    axes.plot(at, [cell[name] * scale for cell in found], ".-", label=label, color=colour)
+    axes.plot([best["pool"]["connections"]], [best[name] * scale], "o", color=colour, markersize=9)
 
 
 QUESTION = Question(
-    "pool_sweep", "How many connections, and how should they be kept?", measure, answer, table, draw, (12.0, 8.0)
+    "pool_sweep",
+    "Which connection pool suits how many callers of which server?",
+    measure,
+    answer,
+    table,
+    draw,
+    (11.0, 8.0),
 )
-
 
 if __name__ == "__main__":
     QUESTION.main()

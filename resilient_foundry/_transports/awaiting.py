@@ -13,7 +13,7 @@ from resilient_foundry._transports.body import AsyncBody, Body, settle_the_lost
 from resilient_foundry._transports.driver import ASKED_MOST, Driver, came_whole, loop, wrap
 from resilient_foundry._transports.shortcut import Steps
 from resilient_foundry._transports.story import AsyncStory
-from resilient_foundry._transports.wake import waker
+from resilient_foundry._transports.wake import one_by_one, waker
 from resilient_foundry._transports.watch import Watch, watch
 from resilient_foundry.call import CLOCK_STEP, IDLE, Shared
 from resilient_foundry.effects import (
@@ -42,6 +42,10 @@ T = TypeVar("T")
 _GRACE = 2.0
 """Seconds that the library's own limits are given to end a call that has no answer yet before it is cancelled, which
 costs httpx 0.28 a connection of its pool. With the head of an answer that danger is over, and so is the grace."""
+
+
+_OFFERS_ONE_TO_ALL = "httpx"
+"""The library whose pool gives an idle connection to all who come in one turn of the loop; httpx2 has it mended."""
 
 
 class AsyncDriver(Driver):
@@ -357,6 +361,8 @@ class AsyncDriver(Driver):
                 await event.wait()
         finally:
             effect.signal.forget(wake)
+        if effect.signal.is_given and self.library.name == _OFFERS_ONE_TO_ALL:
+            await one_by_one()
         return effect.signal.is_given
 
     async def work(self, effect: Work) -> Any:

@@ -54,7 +54,7 @@ class LiveLimits(dict[str, float | None]):
         left = self._until - self._clock()
         if limit is not None and limit <= left:
             return limit
-        return left if left > _SHORTEST else _SHORTEST
+        return max(_SHORTEST, left)
 
     def __getitem__(self, key: str) -> float | None:
         limit: float | None = self.get(key)
