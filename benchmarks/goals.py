@@ -103,7 +103,7 @@ def _in_front(key: str) -> Callable[[Figures], Seen]:
 
 
 def _threads(figures: Figures) -> Seen:
-    share = threads.ratio(figures, threads.SLOW, threads.OF, threads.FIVE)
+    share = threads.ratio(figures, threads.SLOW, threads.OF, FIVE)
     return f"{share:.3f} x", share >= threads.GOAL
 
 
