@@ -149,7 +149,8 @@ async def _read(name: str, events: int, piece: int) -> int:
     if name == OPENAI:
         return await _by_openai(wire)
     if name == GUARDED:
-        wire = Stack.inference().over(wire)
+        stack: Any = Stack.inference()
+        wire = stack.over(wire)
     async with library.AsyncClient(transport=wire) as client, client.stream("POST", _URL, json=_BODY) as response:
         return await _count(name, response)
 

@@ -94,6 +94,10 @@ class _Counting:
         await send({"type": "http.response.body", "body": body})
 
 
+def _say_nothing(_loop: asyncio.AbstractEventLoop, _context: dict[str, Any]) -> None:
+    """For what is told when it does not matter any more."""
+
+
 async def _serve() -> None:
     theirs: Any = import_module("hypercorn.asyncio")  # only the process that serves has it
     config: Any = import_module("hypercorn.config").Config()
@@ -104,7 +108,7 @@ async def _serve() -> None:
         print(f"http://127.0.0.1:{listening.getsockname()[1]}", flush=True)
 
         # A connection that is still open at the end is cancelled, which streams of Python 3.11 tell as a failure.
-        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+        asyncio.get_running_loop().set_exception_handler(_say_nothing)
 
         async def ended() -> None:
             await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)

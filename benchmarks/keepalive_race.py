@@ -66,7 +66,8 @@ async def _cell(url: str, turns: int, name: str, expiry: float, retries: bool) -
             limits=limits, verify=False
         )  # no TLS here, and certificates take long to load
         if retries:
-            wire = Stack(Retry(backoff=Backoff(base=0.0, cap=0.0))).over(wire)
+            stack: Any = Stack(Retry(backoff=Backoff(base=0.0, cap=0.0)))
+            wire = stack.over(wire)
         async with library.AsyncClient(transport=wire, timeout=30.0) as client:
             await asyncio.sleep(chance.random() * IDLE)  # not all at once
             await client.get(url)

@@ -117,11 +117,14 @@ async def _calling(name: str, scene: Scene, url: str) -> AsyncGenerator[Call]:
     limits = library.Limits(max_connections=scene.places, max_keepalive_connections=scene.places)
     wire = library.AsyncHTTPTransport(limits=limits, verify=False)  # no TLS here, and certificates take long to load
     limit = ConcurrencyLimit(scene.places, queue=scene.callers)
-    if name in {LIMIT, LIMIT_2}:
-        wire = Stack(limit).over(wire)
-    elif name == FIVE:
-        patient = AttemptTimeout(connect=60.0, pool=60.0, write=60.0, read=60.0)
-        wire = Stack(Deadline(60.0), Retry(), CircuitBreaker(), limit, patient).over(wire)
+    patient = AttemptTimeout(connect=60.0, pool=60.0, write=60.0, read=60.0)
+    stacks: dict[str, Any] = {
+        LIMIT: Stack(limit),
+        LIMIT_2: Stack(limit),
+        FIVE: Stack(Deadline(60.0), Retry(), CircuitBreaker(), limit, patient),
+    }
+    if name in stacks:
+        wire = stacks[name].over(wire)
     async with library.AsyncClient(transport=wire, timeout=None) as client:
         yield lambda: client.get(url)
 

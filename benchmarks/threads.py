@@ -57,10 +57,12 @@ def measured(*, rounds: int, seconds: float, counts: Sequence[int]) -> Figures:
 def _rate(contender: str, url: str, threads: int, seconds: float) -> float:
     limits = httpx.Limits(max_connections=threads, max_keepalive_connections=threads)
     wire: Any = httpx.HTTPTransport(limits=limits, verify=False)
-    if contender == FIVE:
-        wire = Stack(*(_as_wide(policy, threads) for policy in five())).over(wire)
-    elif contender == STANDARD:
-        wire = Stack.standard().over(wire)
+    stacks: dict[str, Any] = {
+        FIVE: Stack(*(_as_wide(policy, threads) for policy in five())),
+        STANDARD: Stack.standard(),
+    }
+    if contender in stacks:
+        wire = stacks[contender].over(wire)
     with httpx.Client(transport=wire, timeout=30.0) as client:
         call: Callable[[], object] = lambda: client.get(url)  # noqa: E731 - one of two
         if contender == BY_CALL:

@@ -43,8 +43,8 @@ async def turns_of_entry(library: Any) -> list[int]:
             await asyncio.sleep(0)
 
     counting = asyncio.create_task(count())
-    transport = Stack(ConcurrencyLimit(PLACES)).over(library.MockTransport(answer))
-    async with library.AsyncClient(transport=transport) as client:
+    stack: Any = Stack(ConcurrencyLimit(PLACES))
+    async with library.AsyncClient(transport=stack.over(library.MockTransport(answer))) as client:
         calls = [asyncio.create_task(client.get("http://here/")) for _ in range(2 * PLACES)]
         await in_hand.wait()
         let_go.set()

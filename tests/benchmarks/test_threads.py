@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from benchmarks.contenders import FIVE, STANDARD
 from benchmarks.threads import (
     BARE,
     BY_CALL,
     CONTENDERS,
-    FIVE,
     OF,
     SERVERS,
     SLOW,
-    STANDARD,
     answer,
     measured,
     ratio,
