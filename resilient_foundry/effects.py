@@ -154,10 +154,14 @@ class Sleep:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Wait until the signal is given, or the monotonic moment `until` has come; gives whether the signal was given."""
+    """Wait until the signal is given, or the monotonic moment `until` has come; gives whether the signal was given.
+
+    With `apart`, who was woken together goes on one by one, where the transport underneath can't bear them all at once.
+    """
 
     signal: Signal
     until: float | None
+    apart: bool = False
 
 
 @dataclass(frozen=True, slots=True)

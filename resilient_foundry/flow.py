@@ -199,9 +199,12 @@ def sleep(seconds: float) -> Flow[None]:
     yield Sleep(seconds)
 
 
-def wait(signal: Signal, until: float | None) -> Flow[bool]:
-    """Wait for the signal, at most until the monotonic moment; whether it was given."""
-    given: bool = yield Wait(signal, until)
+def wait(signal: Signal, until: float | None, *, apart: bool = False) -> Flow[bool]:
+    """Wait for the signal, at most until the monotonic moment; whether it was given.
+
+    With `apart`, who was woken together goes on one by one, where the transport underneath can't bear them all at once.
+    """
+    given: bool = yield Wait(signal, until, apart)
     return given
 
 

@@ -361,7 +361,7 @@ class AsyncDriver(Driver):
                 await event.wait()
         finally:
             effect.signal.forget(wake)
-        if effect.signal.is_given and self.library.name == _OFFERS_ONE_TO_ALL:
+        if effect.apart and effect.signal.is_given and self.library.name == _OFFERS_ONE_TO_ALL:
             await one_by_one()
         return effect.signal.is_given
 

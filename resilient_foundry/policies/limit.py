@@ -173,7 +173,7 @@ class ConcurrencyLimit:
         try:
             while place.standing is Standing.WAITING and (until is None or moment < until):
                 again = gate.look(place, moment)
-                yield from wait(place.signal, again)
+                yield from wait(place.signal, again, apart=True)
                 moment = yield from now()
             in_time = place.standing is Standing.HELD and (deadline is None or moment < deadline)
             if in_time and moment > asked:
