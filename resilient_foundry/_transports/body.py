@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from resilient_foundry import sse
+from resilient_foundry._transports.watch import Watch, watch
 from resilient_foundry.call import CLOCK_STEP, Taken
 from resilient_foundry.effects import Watcher
 from resilient_foundry.errors import DeadlineExceededError, ResilienceError
@@ -451,9 +452,9 @@ class AsyncBody(_Stream):
         raise StopAsyncIteration
 
     async def _pull_within(self, limit: float, chunks: AsyncIterator[bytes]) -> bytes | None:
-        with anyio.move_on_after(limit) as scope:
+        with watch(limit, 0.0) or anyio.move_on_after(limit) as scope:
             return await anext(chunks, None)
-        if scope.cancelled_caught:
+        if scope.fired if isinstance(scope, Watch) else scope.cancelled_caught:
             which = "further" if self.body.attempt.chunks else "first"
             raise self.body.library.ReadTimeout(f"no {which} chunk of the answer's body within {limit:g} s")
         return None  # pragma: no cover - a scope that was not cancelled has returned above
